@@ -1,0 +1,1 @@
+"""The board: the log of a fleet's deployments."""

@@ -1,0 +1,63 @@
+"""The connection pool, one a worker."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+from starlette.requests import HTTPConnection
+
+from board.settings import Settings
+
+# The oldest schema that this code can work with: the newest revision in migrations/ at the
+# time it was written. A unit test compares, so that workers need not import Alembic.
+SCHEMA_VERSION = "0001"
+
+Connection = AsyncConnection[TupleRow]
+Pool = AsyncConnectionPool[Connection]
+
+
+def connection_arguments(settings: Settings) -> dict[str, object]:
+    """What every connection of this application is opened with, apart from the URL."""
+    return {
+        # One statement is one transaction: no BEGIN and COMMIT around each query.
+        "autocommit": True,
+        # Prepare a statement when it is first seen.
+        "prepare_threshold": 0,
+        "application_name": f"board {settings.release}",
+        "connect_timeout": 3,
+        "options": "-c statement_timeout=5s -c timezone=UTC",
+    }
+
+
+def create_pool(settings: Settings) -> Pool:
+    """A pool, not opened yet.
+
+    Of fixed size, so that a burst doesn't wait for connections to be made. Each connection
+    is checked when it is handed out: after a restart of the server the stale ones are
+    replaced, and no request sees them. `reconnect_timeout` is short because an attempt
+    backs off more and more; giving up soon lets the next request start a fresh one.
+    """
+    return AsyncConnectionPool(
+        settings.database_url,
+        kwargs=connection_arguments(settings),
+        min_size=settings.pool_size,
+        max_size=settings.pool_size,
+        timeout=2,
+        reconnect_timeout=2,
+        check=AsyncConnectionPool.check_connection,
+        open=False,
+    )
+
+
+async def connection(request: HTTPConnection) -> AsyncIterator[Connection]:
+    pool: Pool = request.state.pool
+    async with pool.connection() as lent:
+        yield lent
+
+
+# Scope "function" gives the connection back before the response is sent: a slow client
+# doesn't hold one.
+Database = Annotated[Connection, Depends(connection, scope="function")]

@@ -1,0 +1,66 @@
+"""Errors as application/problem+json (RFC 9457)."""
+
+import json
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import psycopg
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+log = logging.getLogger(__name__)
+
+# Long enough for a pool to turn over or a database to restart, short enough for a deploy.
+RETRY_AFTER = {"Retry-After": "2"}
+
+
+def problem(
+    status: int,
+    detail: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    **members: Any,
+) -> Response:
+    """A problem document; `members` are its extension members."""
+    document = {"title": HTTPStatus(status).phrase, "status": status}
+    if detail and detail != document["title"]:
+        document["detail"] = detail
+    # Plain json.dumps escapes what is not ASCII: a lone surrogate that a client sent as the
+    # name of a key must not turn its 422 into our 500.
+    return Response(
+        json.dumps(document | members), status, headers, media_type="application/problem+json"
+    )
+
+
+async def http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return problem(error.status_code, error.detail, error.headers)
+
+
+async def invalid_request(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    # Says where and why, and never repeats the input.
+    errors = [{"loc": e["loc"], "msg": e["msg"]} for e in error.errors()]
+    return problem(422, "The request doesn't have the expected form.", errors=errors)
+
+
+async def constraint_violated(_: Request, error: Exception) -> Response:
+    assert isinstance(error, psycopg.errors.CheckViolation)
+    return problem(422, f"The values contradict each other: {error.diag.constraint_name}.")
+
+
+async def database_unavailable(_: Request, error: Exception) -> Response:
+    # Also a pool without a free connection, and a query beyond its time.
+    log.warning("database unavailable: %s", error)
+    return problem(503, "The database doesn't answer.", RETRY_AFTER)
+
+
+def register(app: FastAPI) -> None:
+    """Make `app` answer every foreseen error with a problem document."""
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(RequestValidationError, invalid_request)
+    app.add_exception_handler(psycopg.errors.CheckViolation, constraint_violated)
+    app.add_exception_handler(psycopg.OperationalError, database_unavailable)

@@ -5,7 +5,8 @@ const blank = document.querySelector("#row").content.firstElementChild;
 const live = document.querySelector("#live");
 const query = new URLSearchParams(location.search);
 
-const times = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const times = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const exactTimes = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
 const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
 
 function ago(date) {
@@ -46,7 +47,7 @@ function tick() {
   for (const time of document.querySelectorAll("time")) {
     const started = new Date(time.dateTime);
     time.textContent = ago(started);
-    time.title = times.format(started);
+    time.title = exactTimes.format(started);
     const row = time.closest("tr");
     if (row.dataset.status === "running") {
       row.querySelector('[data-field="took"]').textContent = duration(Date.now() - started);
@@ -72,7 +73,9 @@ function upsert(deployment) {
 async function read() {
   const response = await fetch(`/api/deployments?${query}`);
   if (!response.ok) return;
-  const { items } = await response.json();
+  const { items, next } = await response.json();
+  const older = document.querySelector("[rel=next]");
+  if (older && next) older.search = new URLSearchParams([...query].filter(([key]) => key !== "before").concat([["before", next]]));
   if (items.length) document.querySelector(".notice")?.remove();
   tbody.replaceChildren(...items.map(render));
   tick();

@@ -32,7 +32,8 @@ async def start_deployment(
     new: NewDeployment, database: Database, response: Response
 ) -> Deployment:
     """Record that a deployment has started."""
-    deployment = await deployments.start(database, new)
+    async with database.connection() as connection:
+        deployment = await deployments.start(connection, new)
     response.headers["Location"] = f"{router.prefix}/{deployment.id}"
     return deployment
 
@@ -40,22 +41,27 @@ async def start_deployment(
 @router.patch("/{id}", dependencies=[Depends(may_write)])
 async def finish_deployment(id: Identifier, end: Finish, database: Database) -> Deployment:
     """Record how a deployment ended; a successful one may later be rolled back."""
-    if deployment := await deployments.finish(database, id, end):
-        return deployment
-    if existing := await deployments.get(database, id):
-        raise HTTPException(409, f"Deployment {id} has already {existing.status}.")
+    async with database.connection() as connection:
+        if deployment := await deployments.finish(connection, id, end):
+            return deployment
+        existing = await deployments.get(connection, id)
+    if existing:
+        raise HTTPException(409, f"Deployment {id} is {existing.status} already.")
     raise HTTPException(404, f"There is no deployment {id}.")
 
 
 @router.get("")
 async def list_deployments(filters: Annotated[Filters, Query()], database: Database) -> Page:
     """The log, newest first, a page at a time."""
-    return await deployments.find(database, filters)
+    async with database.connection() as connection:
+        return await deployments.find(connection, filters)
 
 
 @router.get("/{id}")
 async def get_deployment(id: Identifier, database: Database) -> Deployment:
     """One deployment."""
-    if deployment := await deployments.get(database, id):
+    async with database.connection() as connection:
+        deployment = await deployments.get(connection, id)
+    if deployment:
         return deployment
     raise HTTPException(404, f"There is no deployment {id}.")

@@ -1,6 +1,5 @@
 """The connection pool, one a worker."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Depends
@@ -52,12 +51,11 @@ def create_pool(settings: Settings) -> Pool:
     )
 
 
-async def connection(request: HTTPConnection) -> AsyncIterator[Connection]:
+def pool_of(request: HTTPConnection) -> Pool:
     pool: Pool = request.state.pool
-    async with pool.connection() as lent:
-        yield lent
+    return pool
 
 
-# Scope "function" gives the connection back before the response is sent: a slow client
-# doesn't hold one.
-Database = Annotated[Connection, Depends(connection, scope="function")]
+# The pool and not a connection: FastAPI resolves dependencies before it refuses bad input, and
+# such a request must not take a connection, nor a response that a slow client reads keep one.
+Database = Annotated[Pool, Depends(pool_of)]

@@ -35,8 +35,8 @@ class NewDeployment(BaseModel):
     app: Name
     host: Name
     release: Name = Field(description="id of the release")
-    version: Line | None = Field(None, description="what people call it: a tag, a commit")
-    started_at: Timestamp | None = Field(None, description="now, if not given")
+    version: Line | None = Field(default=None, description="what people call it: a tag, a commit")
+    started_at: Timestamp | None = Field(default=None, description="now, if not given")
 
 
 class Finish(BaseModel):
@@ -45,7 +45,7 @@ class Finish(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     status: Outcome
-    finished_at: Timestamp | None = Field(None, description="now, if not given")
+    finished_at: Timestamp | None = Field(default=None, description="now, if not given")
     message: Text | None = None
 
 
@@ -56,8 +56,10 @@ class Filters(BaseModel):
 
     app: Name | None = None
     host: Name | None = None
-    before: Identifier | None = Field(None, description="`next` of the page before this one")
-    limit: int = Field(50, ge=1, le=200)
+    before: Identifier | None = Field(
+        default=None, description="`next` of the page before this one"
+    )
+    limit: int = Field(default=50, ge=1, le=200)
 
 
 class Deployment(BaseModel):

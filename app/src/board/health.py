@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from board import deployments
-from board.database import SCHEMA_VERSION, Pool
+from board.database import SCHEMA_VERSION, Database
 from board.problems import RETRY_AFTER, problem
 
 router = APIRouter(tags=["health"])
@@ -33,7 +33,7 @@ async def healthz(request: Request) -> Alive:
 
 
 @router.get("/readyz", response_model=Ready)
-async def readyz(request: Request) -> Ready | Response:
+async def readyz(request: Request, database: Database) -> Ready | Response:
     """The database answers, with a schema that this release can work with.
 
     A newer schema than expected is fine: during a deployment, and after a rollback, the
@@ -41,9 +41,11 @@ async def readyz(request: Request) -> Ready | Response:
     that a migration which takes something away is noticed here.
     """
     release = request.state.settings.release
-    pool: Pool = request.state.pool
     try:
-        async with asyncio.timeout(TIMEOUT), pool.connection(timeout=TIMEOUT / 2) as connection:
+        async with (
+            asyncio.timeout(TIMEOUT),
+            database.connection(timeout=TIMEOUT / 2) as connection,
+        ):
             cursor = await connection.execute("SELECT max(version_num) FROM alembic_version")
             row = await cursor.fetchone()
             version = str(row[0]) if row and row[0] else "none"

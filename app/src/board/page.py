@@ -17,7 +17,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from board import deployments
-from board.database import Pool
+from board.database import Database
 from board.deployments import Deployment, Filters
 from board.problems import RETRY_AFTER
 
@@ -112,12 +112,13 @@ def render(
 
 
 @router.get("/")
-async def index(filters: Annotated[Filters, Query()], request: Request) -> HTMLResponse:
+async def index(
+    filters: Annotated[Filters, Query()], request: Request, database: Database
+) -> HTMLResponse:
     release = request.state.settings.release
     headers = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
-    pool: Pool = request.state.pool
     try:
-        async with pool.connection() as connection:
+        async with database.connection() as connection:
             page = await deployments.find(connection, filters)
     except psycopg.OperationalError:
         nothing = deployments.Page(items=[], next=None)

@@ -1,0 +1,123 @@
+"""The board when its database fails, lags behind or has no connection left."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+from conftest import Cluster, Serve, Server
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture
+def small(database: Cluster, serve: Serve) -> Iterator[Server]:
+    """A board with two connections."""
+    with serve(database.url("board"), POOL_SIZE="2") as server:
+        server.wait_until_ready()
+        yield server
+
+
+def test_ready_tells_release_and_schema(board: Server) -> None:
+    response = board.client.get("/readyz")
+    assert response.json() == {"status": "ready", "release": "r1", "schema_version": "0001"}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("UPDATE alembic_version SET version_num = '0000'", "schema is at 0000"),
+        ("DELETE FROM alembic_version", "schema is at none"),
+        ("ALTER TABLE alembic_version RENAME TO alembic_gone", "alembic_version"),
+        ("ALTER TABLE deployment RENAME COLUMN message TO note", "message"),
+    ],
+)
+def test_not_ready_on_an_older_or_broken_schema(
+    database: Cluster, board: Server, change: str, reason: str
+) -> None:
+    undo = {
+        "ALTER TABLE alembic_version": "ALTER TABLE alembic_gone RENAME TO alembic_version",
+        "ALTER TABLE deployment": "ALTER TABLE deployment RENAME COLUMN note TO message",
+        "UPDATE": "UPDATE alembic_version SET version_num = '0001'",
+        "DELETE": "INSERT INTO alembic_version VALUES ('0001')",
+    }
+    database.execute(change)
+    try:
+        response = board.client.get("/readyz")
+    finally:
+        database.execute(next(sql for key, sql in undo.items() if change.startswith(key)))
+    assert response.status_code == 503
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert reason in response.json()["detail"]
+    assert response.json()["release"] == "r1"
+    assert board.client.get("/healthz").status_code == 200
+    assert board.client.get("/readyz").status_code == 200
+
+
+def test_serves_on_a_newer_schema(database: Cluster, board: Server) -> None:
+    # As the old release does while a deployment runs, and again after a rollback.
+    started = board.start_deployment()  # prepares the statements
+    database.execute(
+        "UPDATE alembic_version SET version_num = '0002'",
+        "ALTER TABLE deployment ADD COLUMN later text",
+    )
+    try:
+        assert board.client.get("/readyz").json()["schema_version"] == "0002"
+        for _ in range(8):  # on each connection of the pool
+            board.start_deployment()
+            assert board.client.get(f"/api/deployments/{started['id']}").json() == started
+            assert board.client.get("/api/deployments").status_code == 200
+    finally:
+        database.execute(
+            "ALTER TABLE deployment DROP COLUMN later",
+            "UPDATE alembic_version SET version_num = '0001'",
+        )
+
+
+def test_a_restart_of_the_database_is_not_noticed(database: Cluster, small: Server) -> None:
+    started = small.start_deployment()
+    database.stop()
+    database.start()
+    # The connections of the pool are stale now, and replaced before a request gets one.
+    for _ in range(4):
+        assert small.client.get(f"/api/deployments/{started['id']}").json() == started
+
+
+def test_recovers_when_the_database_comes_back(database: Cluster, small: Server) -> None:
+    database.stop()
+    try:
+        # For longer than the pool tries to reconnect.
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            response = small.client.get("/api/deployments")
+            assert response.status_code == 503
+            assert response.headers["Retry-After"] == "2"
+        assert small.client.get("/readyz").status_code == 503
+        assert small.client.get("/healthz").status_code == 200
+    finally:
+        database.start()
+    small.wait_until_ready(5)
+    assert small.client.get("/api/deployments").status_code == 200
+
+
+def test_a_full_pool_answers_503_and_not_late(database: Cluster, small: Server) -> None:
+    with psycopg.connect(database.url("board_migrator")) as blocker:
+        blocker.execute("LOCK TABLE deployment")  # both connections will wait for it
+
+        def ask(_: int) -> tuple[int, str | None, float]:
+            started = time.monotonic()
+            response = small.client.get("/api/deployments")
+            seconds = time.monotonic() - started
+            return response.status_code, response.headers.get("Retry-After"), seconds
+
+        with ThreadPoolExecutor(6) as threads:
+            answers = list(threads.map(ask, range(6)))
+        assert {answer[:2] for answer in answers} == {(503, "2")}
+        # Four found no connection within 2 s; two ran into the statement's limit of 5 s.
+        assert [round(seconds) for *_, seconds in sorted(answers, key=lambda a: a[2])] == [
+            *[2] * 4,
+            *[5] * 2,
+        ]
+        assert small.client.get("/healthz").status_code == 200
+    assert small.client.get("/api/deployments").status_code == 200

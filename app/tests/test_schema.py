@@ -1,0 +1,89 @@
+"""The migrations and the version that the code expects belong together."""
+
+import re
+
+import psycopg
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from conftest import ROOT, Cluster
+
+from board.database import SCHEMA_VERSION
+
+
+def test_expected_version_is_the_head() -> None:
+    scripts = ScriptDirectory.from_config(Config(ROOT / "alembic.ini"))
+    assert scripts.get_heads() == [SCHEMA_VERSION]
+
+
+def test_revisions_count_up() -> None:
+    # /readyz compares versions: the newer one must be the greater one.
+    scripts = ScriptDirectory.from_config(Config(ROOT / "alembic.ini"))
+    revisions = [script.revision for script in scripts.walk_revisions()]
+    assert all(re.fullmatch(r"\d{4}", revision) for revision in revisions)
+    assert revisions == sorted(revisions, reverse=True)
+
+
+@pytest.mark.postgres
+def test_down_and_up_again(database: Cluster) -> None:
+    def tables() -> dict[str, str]:
+        with psycopg.connect(database.url("postgres")) as connection:
+            query = "SELECT tablename, tableowner FROM pg_tables WHERE schemaname = 'public'"
+            return dict(connection.execute(query).fetchall())
+
+    before = tables()
+    assert before == {"deployment": "board_owner", "alembic_version": "board_owner"}
+    database.alembic("downgrade", "base")
+    assert tables() == {"alembic_version": "board_owner"}
+    database.alembic("upgrade", "head")
+    assert tables() == before
+    assert f"{SCHEMA_VERSION} (head)" in database.alembic("current")
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP TABLE deployment",
+        "ALTER TABLE deployment ADD COLUMN surprise text",
+        "TRUNCATE deployment",
+        "CREATE TABLE surprise (id int)",
+        "SET ROLE board_owner",
+    ],
+)
+def test_the_application_cannot_change_the_schema(database: Cluster, statement: str) -> None:
+    with (
+        psycopg.connect(database.url("board")) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute(statement)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    "values",
+    [
+        "'queued', now(), NULL",  # not a status
+        "'running', now(), now()",  # running and finished
+        "'failed', now(), NULL",  # neither running nor finished
+        "'failed', now(), now() - interval '1 s'",  # ended before it started
+    ],
+)
+def test_contradictions_are_refused(database: Cluster, values: str) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation):
+        database.execute(
+            "INSERT INTO deployment (app, host, release, status, started_at, finished_at)"
+            f" VALUES ('a', 'h', 'r', {values})"
+        )
+
+
+@pytest.mark.postgres
+def test_a_migration_does_not_queue_behind_a_lock(database: Cluster) -> None:
+    with psycopg.connect(database.url("board")) as connection:
+        connection.execute("SELECT * FROM deployment")  # and the transaction stays open
+        try:
+            with pytest.raises(Exception, match="returned non-zero exit status 1"):
+                database.alembic("downgrade", "base")
+        finally:
+            connection.rollback()
+    assert f"{SCHEMA_VERSION} (head)" in database.alembic("current")

@@ -75,13 +75,17 @@ def test_serves_on_a_newer_schema(database: Cluster, board: Server) -> None:
         )
 
 
-def test_a_restart_of_the_database_is_not_noticed(database: Cluster, small: Server) -> None:
-    started = small.start_deployment()
+@pytest.mark.parametrize("at_once", [1, 12])
+def test_a_restart_of_the_database_fails_no_request(
+    database: Cluster, board: Server, at_once: int
+) -> None:
+    path = f"/api/deployments/{board.start_deployment()['id']}"
     database.stop()
     database.start()
-    # The connections of the pool are stale now, and replaced before a request gets one.
-    for _ in range(4):
-        assert small.client.get(f"/api/deployments/{started['id']}").json() == started
+    # Every connection of the pool is stale now.
+    with ThreadPoolExecutor(at_once) as threads:
+        answers = list(threads.map(board.client.get, [path] * 12))
+    assert [answer.status_code for answer in answers] == [200] * 12
 
 
 def test_recovers_when_the_database_comes_back(database: Cluster, small: Server) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+import psycopg
 from fastapi import Depends
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
@@ -35,20 +36,31 @@ def create_pool(settings: Settings) -> Pool:
     """A pool, not opened yet.
 
     Of fixed size, so that a burst doesn't wait for connections to be made. Each connection
-    is checked when it is handed out: after a restart of the server the stale ones are
-    replaced, and no request sees them. `reconnect_timeout` is short because an attempt
-    backs off more and more; giving up soon lets the next request start a fresh one.
+    is checked when it is handed out, so that no request meets a stale one after a restart of
+    the server. `reconnect_timeout` is short because an attempt backs off more and more;
+    giving up soon lets the next request start a fresh one.
     """
-    return AsyncConnectionPool(
+
+    async def check(connection: Connection) -> None:
+        try:
+            await AsyncConnectionPool.check_connection(connection)
+        except psycopg.OperationalError:
+            # The others are as stale, and the pool tries them one by one, a second apart, for
+            # longer than a request may wait. Replace them all.
+            await pool.drain()
+            raise
+
+    pool: Pool = AsyncConnectionPool(
         settings.database_url,
         kwargs=connection_arguments(settings),
         min_size=settings.pool_size,
         max_size=settings.pool_size,
         timeout=2,
         reconnect_timeout=2,
-        check=AsyncConnectionPool.check_connection,
+        check=check,
         open=False,
     )
+    return pool
 
 
 def pool_of(request: HTTPConnection) -> Pool:

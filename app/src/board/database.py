@@ -45,8 +45,8 @@ def create_pool(settings: Settings) -> Pool:
         try:
             await AsyncConnectionPool.check_connection(connection)
         except psycopg.OperationalError:
-            # The others are as stale, and the pool tries them one by one, a second apart, for
-            # longer than a request may wait. Replace them all.
+            # The others are as stale, and the pool would try one after another, each time after
+            # a longer pause, for longer than a request may wait. Replace them all.
             await pool.drain()
             raise
 

@@ -202,7 +202,6 @@ def sites(apps: Mapping[str, Any], root: str = "/srv", tls: str = "/etc/slipway/
             "certificate": f"{tls}/{app['name']}/fullchain.pem",
             "key": f"{tls}/{app['name']}/privkey.pem",
             "upstream": f"unix:{live}/app.sock",
-            "group": app["name"],
         }
         if app["static"]:
             site["static"] = {"url": app["static"]["url"], "path": f"{live}/release/static"}

@@ -175,26 +175,26 @@ def validated_apps(apps: Mapping[str, Any]) -> dict[str, App]:
     return _validated(apps)[0]
 
 
-def databases(apps: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return what ``postgresql_databases`` takes: name, user and extensions of each application's database."""
-    return [{"user": app["name"], **app["database"]} for app in validated_apps(apps).values() if app["database"]]
+def databases(apps: Mapping[str, App]) -> list[dict[str, Any]]:
+    """Return what ``postgresql_databases`` takes of validated applications: name, user and extensions of each database."""
+    return [{"user": app["name"], **app["database"]} for app in apps.values() if app["database"]]
 
 
-def leaves(apps: Mapping[str, Any]) -> list[dict[str, Any]]:
+def leaves(apps: Mapping[str, App]) -> list[dict[str, Any]]:
     """Return what ``certificates_leaves`` takes: one certificate for each application, for all its domains."""
-    return [{"name": app["name"], "domains": app["domains"]} for app in validated_apps(apps).values()]
+    return [{"name": app["name"], "domains": app["domains"]} for app in apps.values()]
 
 
-def sites(apps: Mapping[str, Any], root: str = "/srv", tls: str = "/etc/slipway/tls") -> list[dict[str, Any]]:
+def sites(apps: Mapping[str, App], root: str = "/srv", tls: str = "/etc/slipway/tls") -> list[dict[str, Any]]:
     """Return what ``nginx_sites`` takes: domains, certificate, upstream socket and static files of each application.
 
     Args:
-        apps: The inventory's applications.
+        apps: The applications, as ``slipway_apps`` gives them.
         root: ``fastapi_app_root``, under which each application has its folder.
         tls: Where the role ``certificates`` puts its leaves.
     """
     result = []
-    for app in validated_apps(apps).values():
+    for app in apps.values():
         live = f"{root}/{app['name']}/live"
         site = {
             "name": app["name"],

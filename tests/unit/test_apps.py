@@ -79,13 +79,13 @@ def test_every_mistake_is_told_at_once(filters: ModuleType) -> None:
 
 
 def test_views_for_the_other_roles(filters: ModuleType) -> None:
-    apps = changed(database={"name": "board"}, static={"path": "static/"})
+    apps = filters.validated_apps(changed(database={"name": "board"}, static={"path": "static/"}))
     assert filters.databases(apps) == [{"user": "board", "name": "board", "extensions": []}]
     assert filters.leaves(apps) == [{"name": "board", "domains": ["board.example.org"]}]
     (site,) = filters.sites(apps)
     assert site["upstream"] == "unix:/srv/board/live/app.sock"
     assert site["static"] == {"url": "/static/", "path": "/srv/board/live/release/static"}
-    assert "static" not in filters.sites(changed())[0]
+    assert "static" not in filters.sites(filters.validated_apps(changed()))[0]
 
 
 def test_an_option_that_a_role_lacks_is_named_with_the_nearest(filters: ModuleType) -> None:

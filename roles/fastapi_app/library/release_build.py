@@ -187,8 +187,8 @@ def fetch_git(url: str, version: str, cache: Path) -> tuple[Path, str]:
     if not tree.exists():
         with tempfile.TemporaryDirectory(dir=cache) as scratch:
             run("git", "archive", "--output", Path(scratch) / "tree.tar", commit, cwd=mirror)
-            with tarfile.open(Path(scratch) / "tree.tar") as archive:
-                archive.extractall(Path(scratch) / "tree", filter="data")
+            (Path(scratch) / "tree").mkdir()
+            run("tar", "--extract", "--file", Path(scratch) / "tree.tar", "--directory", Path(scratch) / "tree")
             (Path(scratch) / "tree").rename(tree)
     return tree, commit[:12]
 
@@ -353,6 +353,7 @@ def add(archive: tarfile.TarFile, path: Path, name: str) -> None:
     def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
         member.uid = member.gid = 0
         member.uname = member.gname = "root"
+        member.mtime = int(member.mtime)  # gzip_static wants a file and its .gz to be of one time
         if member.isfile():
             member.mode = 0o755 if member.mode & 0o100 else 0o644
         return member

@@ -1,0 +1,64 @@
+# A table of contents: what each target does is in scripts/, playbooks/ and tests/hosts/host.
+
+include scripts/local.env
+
+SHELL := /bin/bash
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+# Handed to ansible-playbook: make site ARGS='--check --diff'
+ARGS :=
+
+.PHONY: help
+help: ## list what make can do
+	@awk -F ':.*## ' '/^##/ {print "\n" substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@echo
+
+## Try it
+.PHONY: up down ssh url ca
+up: bootstrap ## a Debian host on this machine, the whole stack on it, https://
+	@scripts/up
+
+down: ## drop that host
+	@tests/hosts/host destroy $(HOST)
+	@rm -f inventories/local/hosts.yml $(CA)
+
+ssh: ## log in to it
+	@tests/hosts/host ssh $(HOST)
+
+url: ## print its address
+	@echo $(URL)
+
+ca: ## print the file with its CA
+	@echo $(CURDIR)/$(CA)
+
+## Run a playbook on it (ARGS='--check --diff' to look first)
+.PHONY: site deploy rollback status
+site: bootstrap ## set up everything: site.yml
+	@ansible-playbook site.yml $(ARGS)
+
+deploy: bootstrap ## ship a release
+	@ansible-playbook playbooks/deploy.yml $(ARGS)
+
+rollback: bootstrap ## go back to the previous one
+	@ansible-playbook playbooks/rollback.yml $(ARGS)
+
+status: bootstrap ## what runs where
+	@ansible-playbook playbooks/status.yml $(ARGS)
+
+## Work on Slipway
+.PHONY: bootstrap check test lock clean
+bootstrap: ## this machine's tools: Debian packages, and .venv with locked versions
+	@scripts/bootstrap
+
+check: bootstrap ## lint, types, unit tests: no host, under a minute
+	@scripts/check
+
+test: bootstrap ## everything: check, a real PostgreSQL, every Molecule scenario
+	@scripts/test
+
+lock: bootstrap ## pin versions anew after a change of pyproject.toml (scripts/lock --upgrade: the newest)
+	@scripts/lock
+
+clean: ## drop the hosts, their images and all that is generated
+	@tests/hosts/host purge
+	@rm -rf .slipway .venv inventories/local/hosts.yml

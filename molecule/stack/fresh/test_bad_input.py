@@ -1,0 +1,125 @@
+"""What is wrong is said with key, host and fix, and a bare host stays as it is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+
+from tests.stack import ROOT, Stack, play
+
+INVENTORY = ROOT / "molecule/stack/inventory"
+HOST = Stack("stack13", Path("/nonexistent"))
+
+
+def fingerprint() -> str:
+    """Return what a run would change first: packages, users, units, and the folders of Slipway."""
+    return HOST.run("sh -c 'dpkg-query -W; cat /etc/passwd; ls -A /etc /etc/systemd/system /srv; ls -A /etc/slipway 2>&1 || true'")
+
+
+@pytest.fixture(autouse=True)
+def untouched() -> Iterator[None]:
+    """Check after each test that the host is as it was before."""
+    before = fingerprint()
+    yield
+    assert fingerprint() == before
+
+
+def refused(*arguments: str) -> str:
+    """Run site.yml on one host, which must fail, and return all that it said on one line."""
+    run = play("site.yml", INVENTORY, "--limit", "stack13", *arguments)
+    assert run.returncode != 0, run.stdout
+    return " ".join(f"{run.stdout} {run.stderr}".split())
+
+
+def apps(text: str) -> str:
+    """Return an extra variable that makes one key of the ping application another."""
+    base = {
+        "source": '"tests/apps/notes"',
+        "module": '"server:application"',
+        "domains": '["ping.test"]',
+    }
+    key, _, value = text.partition("=")
+    base[key] = value
+    return '{"fastapi_app_board": "", "apps": {"ping": {' + ", ".join(f'"{name}": {json}' for name, json in base.items()) + "}}}"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ('modul="x:y"', "apps.ping.modul: unknown key; did you mean module?"),
+        ('domains=["one.test", "one.test"]', "one.test is listed 2 times"),
+        ('module="server:app"', "apps.ping.module: server.py does not define 'app'"),
+        ('module="sever:application"', "apps.ping.module: 'sever:application' is not in the source"),
+        ('source="tests/apps/nowhere"', "apps.ping.source: "),
+        ('lock="nowhere.txt"', "apps.ping.lock: no nowhere.txt in the source"),
+        ('static={"path": "nowhere"}', "apps.ping.static.path: the source has no folder 'nowhere'"),
+    ],
+)
+def test_a_wrong_application(change: str, message: str) -> None:
+    said = refused("-e", apps(change))
+    assert message in said
+    assert "stack13" in said
+
+
+def test_no_lock() -> None:
+    assert "apps.ping.lock: no requirements.txt or uv.lock in the source" in refused("-e", apps('source="tests/apps/ping"'))
+
+
+def test_an_option_that_no_role_has() -> None:
+    assert "nginx_htpps_port" in (said := refused("-e", "nginx_htpps_port=444"))
+    assert "nginx_https_port" in said
+
+
+def test_a_host_that_ssh_does_not_reach() -> None:
+    said = refused("-e", "ansible_user=stranger")
+    assert "stack13: no SSH connection to stranger@" in said
+    assert "ansible_user" in said
+
+
+def test_a_user_that_may_not_sudo() -> None:
+    HOST.run("sh -c 'useradd --create-home plain && cp -r ~deploy/.ssh ~plain/ && chown -R plain: ~plain'")
+    try:
+        said = refused("-e", "ansible_user=plain")
+        assert "stack13: plain can't become root by sudo" in said
+        assert "--ask-become-pass" in said
+    finally:
+        HOST.run("userdel --remove plain")
+
+
+def test_a_distribution_that_is_not_supported() -> None:
+    HOST.run("sed -i.bak 's/trixie/sid/; s/^VERSION_ID=.*/VERSION_ID=\"11\"/; s/13/11/g' /etc/os-release /etc/debian_version")
+    try:
+        said = refused("--flush-cache")
+        assert "stack13" in said
+        assert "Debian 12" in said
+    finally:
+        HOST.run("sh -c 'for f in /etc/os-release /etc/debian_version; do mv $(readlink -f $f).bak $(readlink -f $f) 2>/dev/null || mv $f.bak $f; done'")
+
+
+def test_a_disk_that_is_too_small() -> None:
+    said = refused("-e", "baseline_disk_free_min_mb=999999999")
+    assert "stack13 has too little disk" in said
+    assert "baseline_disk_free_min_mb" in said
+
+
+def test_a_port_that_another_server_holds() -> None:
+    HOST.run("systemd-run --unit=stranger python3 -m http.server 443")
+    try:
+        HOST.run("sh -c 'until ss -ltn | grep -q :443; do sleep 0.1; done'")
+        said = refused()
+        assert "stack13: port 80 or 443 is held by python3" in said
+        assert "nginx_https_port" in said
+    finally:
+        HOST.run("systemctl stop stranger")
+
+
+def test_a_dry_run_changes_nothing_and_foresees_the_stack() -> None:
+    run = play("site.yml", INVENTORY, "--check", "--diff")
+    assert run.returncode == 0, run.stdout[-4000:]
+    for task in ("Install Nginx", "Install packages", "Make the release's folder"):
+        assert task in run.stdout

@@ -1,0 +1,37 @@
+"""The stack's hosts, each test on each of them; a test that fails shows the journals."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+
+from tests.stack import ROOT, Stack
+
+UNITS = ("board@*", "notes@*", "ping@*", "nginx", "postgresql@*")
+
+
+@pytest.fixture(scope="session", params=["stack13", "stack12"])
+def stack(request: pytest.FixtureRequest) -> Stack:
+    """Return one of the scenario's hosts."""
+    return Stack(request.param, ROOT / f".slipway/stack/{request.param}.pem")
+
+
+@pytest.fixture(scope="session")
+def inventory() -> Path:
+    """Return the scenario's inventory."""
+    return ROOT / "molecule/stack/inventory"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Add the services' journals to the report of a test that failed."""
+    report = yield
+    stack = getattr(item, "funcargs", {}).get("stack")
+    if report.when == "call" and report.failed and isinstance(stack, Stack):
+        report.sections += [(f"journal of {unit} on {stack.name}", stack.journal(unit)) for unit in UNITS]
+    return report

@@ -1,0 +1,88 @@
+"""A release onto hosts with no route anywhere, one that is broken, and the way back."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stack import ROOT, Stack, play
+
+NOTES = ROOT / ".slipway/stack/notes"
+
+
+def commit(change: str) -> str:
+    """Append to the notes' code, commit it, and return the code as it was."""
+    server = NOTES / "server.py"
+    before = server.read_text()
+    server.write_text(before + change)
+    who = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    subprocess.run(["git", *who, "commit", "--quiet", "--all", "-m", "change"], cwd=NOTES, check=True)
+    return before
+
+
+def releases(stacks: list[Stack]) -> list[str]:
+    """Return the release that serves on each host, as the application itself says it."""
+    return [stack.get("https://notes.test/up").json()["release"] for stack in stacks]
+
+
+@pytest.fixture(scope="module")
+def stacks() -> list[Stack]:
+    """Return all hosts of the scenario."""
+    return [Stack(name, ROOT / f".slipway/stack/{name}.pem") for name in ("stack13", "stack12")]
+
+
+@pytest.fixture
+def no_way_out(stacks: list[Stack]) -> Iterator[None]:
+    """Take each host's only route to anywhere but this machine, for a while."""
+    routes = {stack.name: stack.run("ip route show default").strip() for stack in stacks}
+    for stack in stacks:
+        stack.run("ip route del default")
+        assert stack.host.run("apt-get update -o Acquire::Retries=0 -o Acquire::http::Timeout=3 -o APT::Update::Error-Mode=any").rc != 0
+    yield
+    for stack in stacks:
+        stack.run(f"ip route add {routes[stack.name]}")
+
+
+@pytest.mark.usefixtures("no_way_out")
+def test_a_release_needs_no_index_on_the_host_and_can_be_taken_back(stacks: list[Stack], inventory: Path) -> None:
+    before = releases(stacks)
+    commit("\n# another release\n")
+    deploy = play("playbooks/deploy.yml", inventory)
+    assert deploy.returncode == 0, deploy.stdout[-4000:]
+    after = releases(stacks)
+    assert set(before).isdisjoint(after)
+    assert len(set(after)) == 1  # one id on Debian 12 and 13
+
+    back = play("playbooks/rollback.yml", inventory, "-e", "app=notes")
+    assert back.returncode == 0, back.stdout[-4000:]
+    assert releases(stacks) == before
+    for stack in stacks:
+        ledger = [json.loads(line)["release"] for line in stack.run("cat /srv/notes/releases.jsonl").splitlines()]
+        assert ledger[-3:] == [before[0], after[0], before[0]]
+
+
+def test_a_release_that_does_not_import_leaves_the_old_one_serving_and_says_why(stacks: list[Stack], inventory: Path) -> None:
+    before = releases(stacks)
+    good = commit("\nimport nothing_of_that_name\n")
+    deploy = play("playbooks/deploy.yml", inventory)
+    assert deploy.returncode != 0
+    assert "No module named 'nothing_of_that_name'" in deploy.stdout
+    assert f"Release {before[0]} goes on serving" in deploy.stdout
+    assert releases(stacks) == before
+
+    (NOTES / "server.py").write_text(good)
+    commit("")
+    assert play("playbooks/deploy.yml", inventory).returncode == 0
+
+
+def test_status_tells_what_serves(stacks: list[Stack], inventory: Path) -> None:
+    status = play("playbooks/status.yml", inventory)
+    assert status.returncode == 0, status.stdout[-3000:]
+    for stack, release in zip(stacks, releases(stacks), strict=True):
+        (line,) = [line for line in status.stdout.splitlines() if stack.name in line and " notes " in line]
+        assert release in line
+        assert "healthy" in line

@@ -1,0 +1,109 @@
+"""How tests speak to a host: by HTTP and WebSocket as a client, by SSH as an operator, by Ansible as its owner."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import subprocess
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import httpx
+import testinfra
+from testinfra.host import Host
+from websockets.sync.client import ClientConnection
+from websockets.sync.client import connect as connect_websocket
+
+ROOT = Path(__file__).resolve().parents[1]
+SSH_CONFIG = ROOT / ".slipway/ssh/config"
+
+
+def play(playbook: str, inventory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a playbook from the repository's root, as a user would, and return what came of it."""
+    command = ["ansible-playbook", "--inventory", str(inventory), f"--ssh-common-args=-F {SSH_CONFIG}"]
+    return subprocess.run(
+        [*command, *arguments, playbook],
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def changes(run: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    """Return how many tasks changed something on each host, from a run's recap."""
+    recap = run.stdout.split("PLAY RECAP")[1].splitlines()[1:]
+    lines = [line.split() for line in recap if " : ok=" in line or ": ok=" in line]
+    return {line[0]: int(next(word for word in line if word.startswith("changed=")).removeprefix("changed=")) for line in lines}
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One host with the whole stack on it."""
+
+    name: str
+    ca: Path
+    https_port: int = 443
+    http_port: int = 80
+
+    @cached_property
+    def host(self) -> Host:
+        """Return the host as its operator reaches it: by SSH, with sudo."""
+        return testinfra.get_host(f"ssh://deploy@{self.name}", ssh_config=str(SSH_CONFIG), sudo=True)
+
+    @cached_property
+    def address(self) -> str:
+        """Return the host's address, from the project's SSH configuration."""
+        said = subprocess.run(["ssh", "-G", "-F", SSH_CONFIG, self.name], capture_output=True, text=True, check=True).stdout
+        return next(line.split()[1] for line in said.splitlines() if line.startswith("hostname "))
+
+    def context(self, **limits: ssl.TLSVersion) -> ssl.SSLContext:
+        """Return a TLS context that trusts this host's authority alone, with ``minimum_version`` and the like set."""
+        context = ssl.create_default_context(cafile=str(self.ca))
+        for name, version in limits.items():
+            setattr(context, name, version)
+        return context
+
+    def run(self, command: str) -> str:
+        """Run a command as root and return its output; fail with what it said if it fails."""
+        done = self.host.run(command)
+        assert done.rc == 0, f"{self.name}: {command}\n{done.stdout}{done.stderr}"
+        output: str = done.stdout
+        return output
+
+    def request(self, method: str, url: str, **more: Any) -> httpx.Response:
+        """Send a request to a URL whose name leads to this host, without following redirects.
+
+        Args:
+            method: Such as ``GET``.
+            url: Such as ``https://board.test/readyz``.
+            more: What ``httpx.Client.request`` takes.
+        """
+        target = httpx.URL(url)
+        port = target.port or (self.https_port if target.scheme == "https" else self.http_port)
+        headers = {"Host": target.netloc.decode(), **more.pop("headers", {})}
+        with httpx.Client(http2=True, verify=self.context(), timeout=20) as client:
+            return client.request(
+                method,
+                target.copy_with(host=self.address, port=port),
+                headers=headers,
+                extensions={"sni_hostname": target.host},
+                **more,
+            )
+
+    def get(self, url: str, **more: Any) -> httpx.Response:
+        """Send a GET."""
+        return self.request("GET", url, **more)
+
+    def websocket(self, url: str) -> ClientConnection:
+        """Open a WebSocket to a URL such as ``wss://board.test/api/stream``."""
+        connection = socket.create_connection((self.address, self.https_port), timeout=20)
+        return connect_websocket(url, sock=connection, ssl=self.context())
+
+    def journal(self, unit: str) -> str:
+        """Return the last lines of a unit's journal: what a failing test should show."""
+        return str(self.host.run(f"journalctl --unit '{unit}' --lines 40 --output cat --no-pager").stdout)

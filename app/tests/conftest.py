@@ -122,11 +122,11 @@ class Server:
 
     client: httpx.Client
     socket: Path
-    stderr: Path
+    output: Path
     process: subprocess.Popen[bytes]
 
     def logs(self) -> list[dict[str, Any]]:
-        lines = self.stderr.read_text().splitlines()
+        lines = self.output.read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     def wait_until_ready(self, seconds: float = 10) -> None:
@@ -153,7 +153,7 @@ def serve(short_folder: Path) -> Serve:
     @contextmanager
     def run(database_url: str, **environment: str) -> Iterator[Server]:
         folder = Path(tempfile.mkdtemp(dir=short_folder))
-        socket, stderr = folder / "socket", folder / "stderr"
+        socket, output = folder / "socket", folder / "output"
         given = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT / "src"),
@@ -162,13 +162,15 @@ def serve(short_folder: Path) -> Serve:
             "RELEASE": "r1",
         }
         command = [sys.executable, "-m", "uvicorn", "board.main:app", "--uds", str(socket)]
-        with stderr.open("wb") as output:
-            process = subprocess.Popen(command, stderr=output, env=given | environment)
+        with output.open("wb") as file:
+            process = subprocess.Popen(
+                command, stdout=file, stderr=subprocess.STDOUT, env=given | environment
+            )
         try:
             deadline = time.monotonic() + 15
             while not socket.exists():
-                assert process.poll() is None, stderr.read_text()
-                assert time.monotonic() < deadline, stderr.read_text()
+                assert process.poll() is None, output.read_text()
+                assert time.monotonic() < deadline, output.read_text()
                 time.sleep(0.02)
             with httpx.Client(
                 transport=httpx.HTTPTransport(uds=str(socket)),
@@ -176,7 +178,7 @@ def serve(short_folder: Path) -> Serve:
                 headers={"Authorization": f"Bearer {TOKEN}"},
                 timeout=15,
             ) as client:
-                yield Server(client, socket, stderr, process)
+                yield Server(client, socket, output, process)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(15)

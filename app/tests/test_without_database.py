@@ -115,7 +115,7 @@ def test_request_id_is_made_when_missing_or_odd(board: Server, given: str | None
 
 def test_logs_are_json_and_hold_no_access_lines(board: Server) -> None:
     board.client.get("/healthz?needle")
-    text = board.stderr.read_text()
+    text = board.output.read_text()
     assert "needle" not in text
     # Two lines come from uvicorn before the application has a say.
     assert all(line.startswith(("{", "INFO:     ")) for line in text.splitlines())

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings
 
 PLACEHOLDERS = ("change", "default", "example", "insecure", "password", "replace", "secret", "your")
 
@@ -27,9 +27,6 @@ def strong(secret: SecretStr) -> SecretStr:
 class Settings(BaseSettings):
     """What a worker needs to know. Every field is an environment variable in capitals."""
 
-    # Without this a validation error would print what it was given, secrets and all.
-    model_config = SettingsConfigDict(hide_input_in_errors=True)
-
     database_url: str = "postgresql:///board"
     api_token: Annotated[SecretStr, AfterValidator(strong)]
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -46,6 +43,7 @@ def load_settings() -> Settings:
     try:
         return Settings()  # type: ignore[call-arg]  # the environment has the argument
     except ValidationError as error:
+        # Without the input, which may be a secret; for the same reason not chained.
         problems = [
             f"{'.'.join(map(str, detail['loc'])).upper()}: {detail['msg']}"
             for detail in error.errors(include_input=False)

@@ -21,6 +21,7 @@ up: bootstrap ## a Debian host on this machine, the whole stack on it, https://
 down: ## drop that host
 	@tests/hosts/host destroy $(HOST)
 	@rm -f inventories/local/hosts.yml $(CA)
+	@echo "==> Down: the host $(HOST) is gone"
 
 ssh: ## log in to it
 	@tests/hosts/host ssh $(HOST)

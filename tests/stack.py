@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 import subprocess
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ SSH_CONFIG = ROOT / ".slipway/ssh/config"
 
 def play(playbook: str, inventory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a playbook from the repository's root, as a user would, and return what came of it."""
-    command = ["ansible-playbook", "--inventory", str(inventory), f"--ssh-common-args=-F {SSH_CONFIG}"]
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "--inventory", str(inventory), f"--ssh-common-args=-F {SSH_CONFIG}"]
     return subprocess.run(
         [*command, *arguments, playbook],
         cwd=ROOT,

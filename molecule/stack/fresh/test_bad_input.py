@@ -33,7 +33,7 @@ def refused(*arguments: str) -> str:
     """Run site.yml on one host, which must fail, and return all that it said on one line."""
     run = play("site.yml", INVENTORY, "--limit", "stack13", *arguments)
     assert run.returncode != 0, run.stdout
-    return " ".join(f"{run.stdout} {run.stderr}".split())
+    return " ".join(f"{run.stdout} {run.stderr}".split())[-2500:]
 
 
 def apps(text: str) -> str:
@@ -67,7 +67,8 @@ def test_a_wrong_application(change: str, message: str) -> None:
 
 
 def test_no_lock() -> None:
-    assert "apps.ping.lock: no requirements.txt or uv.lock in the source" in refused("-e", apps('source="tests/apps/ping"'))
+    said = refused("-e", apps('source="tests/apps/ping"').replace("server:application", "ping:app"))
+    assert "apps.ping.lock: no requirements.txt or uv.lock in the source" in said
 
 
 def test_an_option_that_no_role_has() -> None:
@@ -88,22 +89,24 @@ def test_a_user_that_may_not_sudo() -> None:
         assert "stack13: plain can't become root by sudo" in said
         assert "--ask-become-pass" in said
     finally:
-        HOST.run("userdel --remove plain")
+        HOST.run("sh -c 'pkill -KILL -u plain; userdel --force --remove plain'")
 
 
 def test_a_distribution_that_is_not_supported() -> None:
-    HOST.run("sed -i.bak 's/trixie/sid/; s/^VERSION_ID=.*/VERSION_ID=\"11\"/; s/13/11/g' /etc/os-release /etc/debian_version")
+    ubuntu = 'NAME="Ubuntu"\nID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"\nVERSION_CODENAME=noble\n'
+    HOST.run(f"sh -c 'printf %s \"$0\" > /run/os-release && mount --bind /run/os-release /usr/lib/os-release' '{ubuntu}'")
     try:
         said = refused("--flush-cache")
         assert "stack13" in said
+        assert "Ubuntu" in said
         assert "Debian 12" in said
     finally:
-        HOST.run("sh -c 'for f in /etc/os-release /etc/debian_version; do mv $(readlink -f $f).bak $(readlink -f $f) 2>/dev/null || mv $f.bak $f; done'")
+        HOST.run("umount /usr/lib/os-release")
 
 
 def test_a_disk_that_is_too_small() -> None:
     said = refused("-e", "baseline_disk_free_min_mb=999999999")
-    assert "stack13 has too little disk" in said
+    assert "stack13 has" in said and "MiB free on /" in said
     assert "baseline_disk_free_min_mb" in said
 
 
@@ -119,6 +122,8 @@ def test_a_port_that_another_server_holds() -> None:
 
 
 def test_a_dry_run_changes_nothing_and_foresees_the_stack() -> None:
+    for name in ("stack13", "stack12"):
+        Stack(name, HOST.ca).run("apt-get update -q")  # a dry run can't, and asks for it
     run = play("site.yml", INVENTORY, "--check", "--diff")
     assert run.returncode == 0, run.stdout[-4000:]
     for task in ("Install Nginx", "Install packages", "Make the release's folder"):

@@ -154,18 +154,23 @@ def source_kind(source: str) -> str:
     return "folder"
 
 
+def walked(folder: Path) -> list[Path]:
+    """Return the files of a folder, relative to it, but for tools' own folders."""
+    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file() or path.is_symlink())
+    return sorted(path for path in files if not LEFT_OUT & set(path.parts))
+
+
 def folder_files(folder: Path) -> list[Path]:
-    """Return the files of a folder, relative to it: what git tracks or would track, or all but tools' own folders."""
+    """Return the files of a folder that are its source: what git tracks or would track.
+
+    Without git, and where a work tree ignores the whole folder, all files but those of tools.
+    """
     try:
         listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=folder)
-        files = [Path(name) for name in listed.split("\0") if name]
     except BuildError:
-        files = [path.relative_to(folder) for path in folder.rglob("*")]
-    return sorted(
-        path
-        for path in files
-        if not LEFT_OUT & set(path.parts) and ((folder / path).is_file() or (folder / path).is_symlink())
-    )
+        return walked(folder)
+    tracked = {Path(name) for name in listed.split("\0") if name}
+    return [path for path in walked(folder) if path in tracked] if tracked else walked(folder)
 
 
 def fetch_git(url: str, version: str, cache: Path) -> tuple[Path, str]:
@@ -177,8 +182,7 @@ def fetch_git(url: str, version: str, cache: Path) -> tuple[Path, str]:
     mirror = cache / hashlib.sha256(url.encode()).hexdigest()[:12]
     if not mirror.exists():
         run("git", "init", "--bare", "--quiet", mirror)
-        run("git", "remote", "add", "origin", url, cwd=mirror)
-    run("git", "fetch", "--quiet", "--prune", "--force", "origin", "+refs/*:refs/*", cwd=mirror)
+    run("git", "fetch", "--quiet", "--prune", url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", cwd=mirror)
     try:
         commit = run("git", "rev-parse", "--verify", "--quiet", f"{version}^{{commit}}", cwd=mirror).strip()
     except BuildError as error:
@@ -470,7 +474,8 @@ def build(params: dict[str, Any]) -> dict[str, Any]:
         files = [(folder.name, folder)]
         check_wheel(folder, target)
     else:
-        files = [(str(path), folder / path) for path in folder_files(folder)]
+        listed = walked(folder) if kind == "git" else folder_files(folder)
+        files = [(str(path), folder / path) for path in listed]
     check_module(params["module"], python_files(files))
     lock = read_lock(folder, params["lock"], root)
     requirements = requirements_for(lock, target)

@@ -47,7 +47,7 @@ status: bootstrap ## what runs where
 	@ansible-playbook playbooks/status.yml $(ARGS)
 
 ## Work on Slipway
-.PHONY: bootstrap check test lock clean
+.PHONY: bootstrap check test docs lock clean
 bootstrap: ## this machine's tools: Debian packages, and .venv with locked versions
 	@scripts/bootstrap
 
@@ -56,6 +56,9 @@ check: bootstrap ## lint, types, unit tests: no host, under a minute
 
 test: bootstrap ## everything: check, a real PostgreSQL, every Molecule scenario
 	@scripts/test
+
+docs: bootstrap ## the options tables in the roles' READMEs, from their argument specs
+	@scripts/role-docs
 
 lock: bootstrap ## pin versions anew after a change of pyproject.toml (scripts/lock --upgrade: the newest)
 	@scripts/lock

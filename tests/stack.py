@@ -24,7 +24,12 @@ SSH_CONFIG = ROOT / ".slipway/ssh/config"
 
 def play(playbook: str, inventory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a playbook from the repository's root, as a user would, and return what came of it."""
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "--inventory", str(inventory), f"--ssh-common-args=-F {SSH_CONFIG}"]
+    command = [
+        str(Path(sys.executable).parent / "ansible-playbook"),
+        "--inventory",
+        str(inventory),
+        f"--ssh-common-args=-F {SSH_CONFIG}",
+    ]
     return subprocess.run(
         [*command, *arguments, playbook],
         cwd=ROOT,
@@ -39,7 +44,12 @@ def changes(run: subprocess.CompletedProcess[str]) -> dict[str, int]:
     """Return how many tasks changed something on each host, from a run's recap."""
     recap = run.stdout.split("PLAY RECAP")[1].splitlines()[1:]
     lines = [line.split() for line in recap if " : ok=" in line or ": ok=" in line]
-    return {line[0]: int(next(word for word in line if word.startswith("changed=")).removeprefix("changed=")) for line in lines}
+    return {
+        line[0]: int(
+            next(word for word in line if word.startswith("changed=")).removeprefix("changed=")
+        )
+        for line in lines
+    }
 
 
 @dataclass(frozen=True)
@@ -54,12 +64,16 @@ class Stack:
     @cached_property
     def host(self) -> Host:
         """Return the host as its operator reaches it: by SSH, with sudo."""
-        return testinfra.get_host(f"ssh://deploy@{self.name}", ssh_config=str(SSH_CONFIG), sudo=True)
+        return testinfra.get_host(
+            f"ssh://deploy@{self.name}", ssh_config=str(SSH_CONFIG), sudo=True
+        )
 
     @cached_property
     def address(self) -> str:
         """Return the host's address, from the project's SSH configuration."""
-        said = subprocess.run(["ssh", "-G", "-F", SSH_CONFIG, self.name], capture_output=True, text=True, check=True).stdout
+        said = subprocess.run(
+            ["ssh", "-G", "-F", SSH_CONFIG, self.name], capture_output=True, text=True, check=True
+        ).stdout
         return next(line.split()[1] for line in said.splitlines() if line.startswith("hostname "))
 
     def context(self, **limits: ssl.TLSVersion) -> ssl.SSLContext:
@@ -100,6 +114,16 @@ class Stack:
         """Send a GET."""
         return self.request("GET", url, **more)
 
+    def raw(self, name: str, *head: str) -> int:
+        """Send the head of an HTTP/1.1 request as it is over TLS, and return the status of the answer."""
+        lines = [*head, f"Host: {name}", "Connection: close", "", ""]
+        with (
+            socket.create_connection((self.address, self.https_port), timeout=10) as connection,
+            self.context().wrap_socket(connection, server_hostname=name) as tls,
+        ):
+            tls.sendall("\r\n".join(lines).encode())
+            return int(tls.makefile("rb").readline().split()[1])
+
     def websocket(self, url: str) -> ClientConnection:
         """Open a WebSocket to a URL such as ``wss://board.test/api/stream``."""
         connection = socket.create_connection((self.address, self.https_port), timeout=20)
@@ -107,4 +131,6 @@ class Stack:
 
     def journal(self, unit: str) -> str:
         """Return the last lines of a unit's journal: what a failing test should show."""
-        return str(self.host.run(f"journalctl --unit '{unit}' --lines 40 --output cat --no-pager").stdout)
+        return str(
+            self.host.run(f"journalctl --unit '{unit}' --lines 40 --output cat --no-pager").stdout
+        )

@@ -22,7 +22,9 @@ App = dict[str, Any]
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,19}")
-DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
+DOMAIN = re.compile(
+    r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
+)
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ESCAPED, ESCAPE = re.compile(r'(["\\`$])'), r"\\\1"
@@ -60,7 +62,11 @@ def unknown_options(names: Iterable[str], role_path: str) -> list[str]:
 
 def _shape_errors(given: Mapping[str, Any], spec: Mapping[str, Any], where: str) -> list[str]:
     """Return what the argument spec validator would accept or convert in silence: unknown keys and wrong shapes."""
-    errors = [f"{where}.{key}: unknown key; {_nearest(str(key), spec)}" for key in given if key not in spec]
+    errors = [
+        f"{where}.{key}: unknown key; {_nearest(str(key), spec)}"
+        for key in given
+        if key not in spec
+    ]
     for key, option in spec.items():
         value = given.get(key)
         if value is None:
@@ -74,7 +80,9 @@ def _shape_errors(given: Mapping[str, Any], spec: Mapping[str, Any], where: str)
             "list": isinstance(value, list | tuple),
         }[kind]
         if not right:
-            errors.append(f"{where}.{key}: must be a {kind}, not {type(value).__name__.lstrip('_')}")
+            errors.append(
+                f"{where}.{key}: must be a {kind}, not {type(value).__name__.lstrip('_')}"
+            )
         elif kind == "dict" and value and "options" in option:
             errors += _shape_errors(value, option["options"], f"{where}.{key}")
     return errors
@@ -85,31 +93,51 @@ def _value_errors(name: str, app: App) -> list[str]:
     where = f"apps.{name}"
     errors = []
     if not MODULE.fullmatch(app["module"]):
-        errors.append(f"{where}.module: {app['module']!r} is not of the form package.module:attribute, such as shop.main:app")
+        errors.append(
+            f"{where}.module: {app['module']!r} is not of the form package.module:attribute, such as shop.main:app"
+        )
     if not app["domains"]:
         errors.append(f"{where}.domains: is empty; name at least one host name")
     for domain in app["domains"]:
         if not DOMAIN.fullmatch(str(domain)):
-            errors.append(f"{where}.domains: {domain!r} is not a host name in lower case; write it without scheme, port and path")
-    if app["workers"] != "auto" and not (app["workers"].isdigit() and 1 <= int(app["workers"]) <= 512):
-        errors.append(f"{where}.workers: {app['workers']!r} is neither 'auto' nor a number from 1 to 512")
+            errors.append(
+                f"{where}.domains: {domain!r} is not a host name in lower case; write it without scheme, port and path"
+            )
+    if app["workers"] != "auto" and not (
+        app["workers"].isdigit() and 1 <= int(app["workers"]) <= 512
+    ):
+        errors.append(
+            f"{where}.workers: {app['workers']!r} is neither 'auto' nor a number from 1 to 512"
+        )
     if not app["health"].startswith("/"):
         errors.append(f"{where}.health: {app['health']!r} is not a path; begin it with a slash")
     if app["static"]:
         if not re.fullmatch(r"/([\w.~-]+/)+", app["static"]["url"]):
-            errors.append(f"{where}.static.url: {app['static']['url']!r} must begin and end with a slash, such as /static/")
+            errors.append(
+                f"{where}.static.url: {app['static']['url']!r} must begin and end with a slash, such as /static/"
+            )
         if app["static"]["path"].startswith("/") or ".." in Path(app["static"]["path"]).parts:
-            errors.append(f"{where}.static.path: {app['static']['path']!r} must lie in the source; write it relative to it")
+            errors.append(
+                f"{where}.static.path: {app['static']['path']!r} must lie in the source; write it relative to it"
+            )
     if app["migrate"] and not app["database"]:
-        errors.append(f"{where}.migrate: there is no database to migrate; add 'database: {{name: {name}}}' or remove it")
+        errors.append(
+            f"{where}.migrate: there is no database to migrate; add 'database: {{name: {name}}}' or remove it"
+        )
     if app["database"] and not re.fullmatch(r"[a-z_][a-z0-9_-]{0,39}", app["database"]["name"]):
-        errors.append(f"{where}.database.name: {app['database']['name']!r} must be a letter, then letters, digits, _ or -")
+        errors.append(
+            f"{where}.database.name: {app['database']['name']!r} must be a letter, then letters, digits, _ or -"
+        )
     for key in ("env", "secrets"):
         for variable, value in app[key].items():
             if not VARIABLE.fullmatch(str(variable)):
-                errors.append(f"{where}.{key}.{variable}: is not a name for an environment variable")
+                errors.append(
+                    f"{where}.{key}.{variable}: is not a name for an environment variable"
+                )
             if value is None or isinstance(value, Mapping | list | tuple):
-                errors.append(f"{where}.{key}.{variable}: must be a text, a number or a boolean; quote it")
+                errors.append(
+                    f"{where}.{key}.{variable}: must be a text, a number or a boolean; quote it"
+                )
     errors += [
         f"{where}.env.{variable}: stands in secrets too; keep one of them"
         for variable in app["env"].keys() & app["secrets"].keys()
@@ -124,7 +152,9 @@ def _validated(apps: Mapping[str, Any]) -> tuple[dict[str, App], list[str]]:
     for name, given in apps.items():
         where = f"apps.{name}"
         if not NAME.fullmatch(str(name)):
-            errors.append(f"{where}: the name must be a lower-case letter, then letters, digits, _ or -, at most 20")
+            errors.append(
+                f"{where}: the name must be a lower-case letter, then letters, digits, _ or -, at most 20"
+            )
         if not isinstance(given, Mapping):
             errors.append(f"{where}: must be a dict with at least source, module and domains")
             continue
@@ -134,7 +164,10 @@ def _validated(apps: Mapping[str, Any]) -> tuple[dict[str, App], list[str]]:
             found = [f"{where}: {message}" for message in result.error_messages]
             if not found:
                 # A dict with options of its own, if not given, would else come as None.
-                filled = {key: {} if value is None else value for key, value in result.validated_parameters.items()}
+                filled = {
+                    key: {} if value is None else value
+                    for key, value in result.validated_parameters.items()
+                }
                 valid[name] = {"name": name, **filled}
                 found = _value_errors(name, valid[name])
         errors += found
@@ -145,13 +178,17 @@ def _duplicates(apps: Mapping[str, App]) -> list[str]:
     """Return a message for each domain or database that two applications, or one twice, lay claim to."""
     claims = {
         "domains": [(str(domain), name) for name, app in apps.items() for domain in app["domains"]],
-        "database.name": [(app["database"]["name"], name) for name, app in apps.items() if app["database"]],
+        "database.name": [
+            (app["database"]["name"], name) for name, app in apps.items() if app["database"]
+        ],
     }
     errors = []
     for key, claimed in claims.items():
         for value, times in Counter(value for value, _ in claimed).items():
             if times > 1:
-                owners = ", ".join(f"apps.{name}.{key}" for claim, name in claimed if claim == value)
+                owners = ", ".join(
+                    f"apps.{name}.{key}" for claim, name in claimed if claim == value
+                )
                 errors.append(f"{owners}: {value} is listed {times} times; keep it in one place")
     return errors
 
@@ -176,7 +213,7 @@ def validated_apps(apps: Mapping[str, Any]) -> dict[str, App]:
 
 
 def databases(apps: Mapping[str, App]) -> list[dict[str, Any]]:
-    """Return what ``postgresql_databases`` takes of validated applications: name, user and extensions of each database."""
+    """Return what ``postgresql_databases`` takes: name, user and extensions of each database."""
     return [{"user": app["name"], **app["database"]} for app in apps.values() if app["database"]]
 
 
@@ -185,7 +222,9 @@ def leaves(apps: Mapping[str, App]) -> list[dict[str, Any]]:
     return [{"name": app["name"], "domains": app["domains"]} for app in apps.values()]
 
 
-def sites(apps: Mapping[str, App], root: str = "/srv", tls: str = "/etc/slipway/tls") -> list[dict[str, Any]]:
+def sites(
+    apps: Mapping[str, App], root: str = "/srv", tls: str = "/etc/slipway/tls"
+) -> list[dict[str, Any]]:
     """Return what ``nginx_sites`` takes: domains, certificate, upstream socket and static files of each application.
 
     Args:
@@ -207,6 +246,29 @@ def sites(apps: Mapping[str, App], root: str = "/srv", tls: str = "/etc/slipway/
             site["static"] = {"url": app["static"]["url"], "path": f"{live}/release/static"}
         result.append(site)
     return result
+
+
+def status_table(
+    apps: Mapping[str, Any], host: str, health: Iterable[Mapping[str, Any]]
+) -> list[str]:
+    """Return a line for each application on a host: host, application, release, slot and health.
+
+    Args:
+        apps: What the module ``releases_info`` says.
+        host: The host's name.
+        health: The answers of the applications' health paths, in the same order.
+    """
+    lines = []
+    for (name, state), answer in zip(apps.items(), health, strict=True):
+        release, slot = state["serving"]["release"] or "-", state["live"] or "-"
+        healthy = answer.get("status") == 200
+        verdict = (
+            "healthy"
+            if healthy
+            else f"NOT HEALTHY: {str(answer.get('msg', 'no answer')).splitlines()[0]}"
+        )
+        lines.append(f"{host:<16} {name:<16} {release:<12} {slot:<5} {verdict}")
+    return lines
 
 
 def environment_file(variables: Mapping[str, Any]) -> str:
@@ -234,5 +296,6 @@ class FilterModule:
             "slipway_environment_file": environment_file,
             "slipway_leaves": leaves,
             "slipway_sites": sites,
+            "slipway_status": status_table,
             "slipway_unknown_options": unknown_options,
         }

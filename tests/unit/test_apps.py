@@ -11,12 +11,20 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 
-BOARD: dict[str, Any] = {"source": "app/", "module": "board.main:app", "domains": ["board.example.org"]}
+BOARD: dict[str, Any] = {
+    "source": "app/",
+    "module": "board.main:app",
+    "domains": ["board.example.org"],
+}
 
 
 def changed(**keys: Any) -> dict[str, Any]:
     """Return the inventory's apps: the board with some keys changed; a key set to None is left out."""
-    return {"board": {key: value for key, value in (copy.deepcopy(BOARD) | keys).items() if value is not None}}
+    return {
+        "board": {
+            key: value for key, value in (copy.deepcopy(BOARD) | keys).items() if value is not None
+        }
+    }
 
 
 def test_the_smallest_application_gets_every_default(filters: ModuleType) -> None:
@@ -31,25 +39,49 @@ def test_the_smallest_application_gets_every_default(filters: ModuleType) -> Non
     ("apps", "message"),
     [
         (changed(modul="board.main:app"), "apps.board.modul: unknown key; did you mean module?"),
-        (changed(database={"nam": "board"}), "apps.board.database.nam: unknown key; did you mean name?"),
+        (
+            changed(database={"nam": "board"}),
+            "apps.board.database.nam: unknown key; did you mean name?",
+        ),
         (changed(zzz=1), "apps.board.zzz: unknown key; known are: database, domains"),
         (changed(domains="board.example.org"), "apps.board.domains: must be a list, not str"),
         (changed(env=["A=b"]), "apps.board.env: must be a dict, not list"),
         (changed(module=["board"]), "apps.board.module: must be a str, not list"),
         (changed(source=None), "apps.board: missing required arguments: source"),
         (changed(database={"extensions": []}), "name"),
-        (changed(module="board.main"), "apps.board.module: 'board.main' is not of the form package.module:attribute"),
+        (
+            changed(module="board.main"),
+            "apps.board.module: 'board.main' is not of the form package.module:attribute",
+        ),
         (changed(domains=[]), "apps.board.domains: is empty"),
-        (changed(domains=["https://board.example.org/"]), "apps.board.domains: 'https://board.example.org/' is not a host name"),
-        (changed(domains=["a.org", "a.org"]), "apps.board.domains, apps.board.domains: a.org is listed 2 times"),
+        (
+            changed(domains=["https://board.example.org/"]),
+            "apps.board.domains: 'https://board.example.org/' is not a host name",
+        ),
+        (
+            changed(domains=["a.org", "a.org"]),
+            "apps.board.domains, apps.board.domains: a.org is listed 2 times",
+        ),
         (changed(workers="many"), "apps.board.workers: 'many' is neither 'auto' nor a number"),
         (changed(workers=0), "apps.board.workers: '0' is neither"),
         (changed(health="readyz"), "apps.board.health: 'readyz' is not a path"),
-        (changed(migrate="alembic upgrade head"), "apps.board.migrate: there is no database to migrate"),
+        (
+            changed(migrate="alembic upgrade head"),
+            "apps.board.migrate: there is no database to migrate",
+        ),
         (changed(database={"name": "Board; DROP"}), "apps.board.database.name: 'Board; DROP'"),
-        (changed(static={"path": "../../etc"}), "apps.board.static.path: '../../etc' must lie in the source"),
-        (changed(static={"path": "static", "url": "static"}), "apps.board.static.url: 'static' must begin and end with a slash"),
-        (changed(env={"A-B": "c"}), "apps.board.env.A-B: is not a name for an environment variable"),
+        (
+            changed(static={"path": "../../etc"}),
+            "apps.board.static.path: '../../etc' must lie in the source",
+        ),
+        (
+            changed(static={"path": "static", "url": "static"}),
+            "apps.board.static.url: 'static' must begin and end with a slash",
+        ),
+        (
+            changed(env={"A-B": "c"}),
+            "apps.board.env.A-B: is not a name for an environment variable",
+        ),
         (changed(env={"A": ["c"]}), "apps.board.env.A: must be a text, a number or a boolean"),
         (changed(env={"A": 1}, secrets={"A": 2}), "apps.board.env.A: stands in secrets too"),
         ({"Board": BOARD}, "apps.Board: the name must be a lower-case letter"),
@@ -66,7 +98,9 @@ def test_what_is_wrong_is_named_with_the_fix(filters: ModuleType, apps: Any, mes
 
 
 def test_two_applications_cannot_share_a_domain_or_a_database(filters: ModuleType) -> None:
-    apps = {name: copy.deepcopy(BOARD) | {"database": {"name": "one"}} for name in ("left", "right")}
+    apps = {
+        name: copy.deepcopy(BOARD) | {"database": {"name": "one"}} for name in ("left", "right")
+    }
     assert filters.app_errors(apps) == [
         "apps.left.domains, apps.right.domains: board.example.org is listed 2 times; keep it in one place",
         "apps.left.database.name, apps.right.database.name: one is listed 2 times; keep it in one place",
@@ -74,7 +108,10 @@ def test_two_applications_cannot_share_a_domain_or_a_database(filters: ModuleTyp
 
 
 def test_every_mistake_is_told_at_once(filters: ModuleType) -> None:
-    apps = {"left": BOARD | {"health": "x", "workers": "x"}, "right": BOARD | {"modul": "x", "domains": ["b.org"]}}
+    apps = {
+        "left": BOARD | {"health": "x", "workers": "x"},
+        "right": BOARD | {"modul": "x", "domains": ["b.org"]},
+    }
     assert len(filters.app_errors(apps)) == 3
 
 
@@ -91,11 +128,18 @@ def test_views_for_the_other_roles(filters: ModuleType) -> None:
 def test_an_option_that_a_role_lacks_is_named_with_the_nearest(filters: ModuleType) -> None:
     role = str(filters.ROLES / "nginx")
     assert filters.unknown_options(["nginx_sites", "nginx_http_port"], role) == []
-    assert filters.unknown_options(["nginx_htp_port"], role) == ["nginx_htp_port: did you mean nginx_http_port?"]
+    assert filters.unknown_options(["nginx_htp_port"], role) == [
+        "nginx_htp_port: did you mean nginx_http_port?"
+    ]
 
 
-@pytest.mark.parametrize("value", ["plain", 'a "quote"', "50 % $HOME `id` \\n \\", "two\nlines", " spaces ", "# no comment", ""])
-def test_systemd_reads_an_environment_file_to_the_letter(filters: ModuleType, tmp_path: Path, value: str) -> None:
+@pytest.mark.parametrize(
+    "value",
+    ["plain", 'a "quote"', "50 % $HOME `id` \\n \\", "two\nlines", " spaces ", "# no comment", ""],
+)
+def test_systemd_reads_an_environment_file_to_the_letter(
+    filters: ModuleType, tmp_path: Path, value: str
+) -> None:
     # Within double quotes a POSIX shell has the same four escapes as systemd, whom molecule/stack asks.
     content = filters.environment_file({"VALUE": value, "ON": True, "PORT": 80})
     assert content.splitlines()[0] == 'ON="true"'

@@ -18,7 +18,9 @@ HOST = Stack("stack13", Path("/nonexistent"))
 
 def fingerprint() -> str:
     """Return what a run would change first: packages, users, units, and the folders of Slipway."""
-    return HOST.run("sh -c 'dpkg-query -W; cat /etc/passwd; ls -A /etc /etc/systemd/system /srv; ls -A /etc/slipway 2>&1 || true'")
+    return HOST.run(
+        "sh -c 'dpkg-query -W; cat /etc/passwd; ls -A /etc /etc/systemd/system /srv; ls -A /etc/slipway 2>&1 || true'"
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +47,11 @@ def apps(text: str) -> str:
     }
     key, _, value = text.partition("=")
     base[key] = value
-    return '{"fastapi_app_board": "", "apps": {"ping": {' + ", ".join(f'"{name}": {json}' for name, json in base.items()) + "}}}"
+    return (
+        '{"fastapi_app_board": "", "apps": {"ping": {'
+        + ", ".join(f'"{name}": {json}' for name, json in base.items())
+        + "}}}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -54,7 +60,10 @@ def apps(text: str) -> str:
         ('modul="x:y"', "apps.ping.modul: unknown key; did you mean module?"),
         ('domains=["one.test", "one.test"]', "one.test is listed 2 times"),
         ('module="server:app"', "apps.ping.module: server.py does not define 'app'"),
-        ('module="sever:application"', "apps.ping.module: 'sever:application' is not in the source"),
+        (
+            'module="sever:application"',
+            "apps.ping.module: 'sever:application' is not in the source",
+        ),
         ('source="tests/apps/nowhere"', "apps.ping.source: "),
         ('lock="nowhere.txt"', "apps.ping.lock: no nowhere.txt in the source"),
         ('static={"path": "nowhere"}', "apps.ping.static.path: the source has no folder 'nowhere'"),
@@ -83,7 +92,9 @@ def test_a_host_that_ssh_does_not_reach() -> None:
 
 
 def test_a_user_that_may_not_sudo() -> None:
-    HOST.run("sh -c 'useradd --create-home plain && cp -r ~deploy/.ssh ~plain/ && chown -R plain: ~plain'")
+    HOST.run(
+        "sh -c 'useradd --create-home plain && cp -r ~deploy/.ssh ~plain/ && chown -R plain: ~plain'"
+    )
     try:
         said = refused("-e", "ansible_user=plain")
         assert "stack13: plain can't become root by sudo" in said
@@ -93,8 +104,12 @@ def test_a_user_that_may_not_sudo() -> None:
 
 
 def test_a_distribution_that_is_not_supported() -> None:
-    ubuntu = 'NAME="Ubuntu"\nID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"\nVERSION_CODENAME=noble\n'
-    HOST.run(f"sh -c 'printf %s \"$0\" > /run/os-release && mount --bind /run/os-release /usr/lib/os-release' '{ubuntu}'")
+    ubuntu = (
+        'NAME="Ubuntu"\nID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"\nVERSION_CODENAME=noble\n'
+    )
+    HOST.run(
+        f"sh -c 'printf %s \"$0\" > /run/os-release && mount --bind /run/os-release /usr/lib/os-release' '{ubuntu}'"
+    )
     try:
         said = refused("--flush-cache")
         assert "stack13" in said

@@ -33,5 +33,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = yield
     stack = getattr(item, "funcargs", {}).get("stack")
     if report.when == "call" and report.failed and isinstance(stack, Stack):
-        report.sections += [(f"journal of {unit} on {stack.name}", stack.journal(unit)) for unit in UNITS]
+        report.sections += [
+            (f"journal of {unit} on {stack.name}", stack.journal(unit)) for unit in UNITS
+        ]
     return report

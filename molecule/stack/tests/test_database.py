@@ -18,10 +18,20 @@ def test_what_is_posted_is_in_postgresql_and_comes_back(stack: Stack) -> None:
     created = stack.request("POST", "https://board.test/api/deployments", json=sent, headers=TOKEN)
     assert created.status_code == 201, created.text
     identifier = created.json()["id"]
-    assert psql(stack, "postgres", f"SELECT app, host, release FROM deployment WHERE id = {identifier}") == (0, "shop|web9|0a1b2c")
-    finished = stack.request("PATCH", f"https://board.test/api/deployments/{identifier}", json={"status": "succeeded"}, headers=TOKEN)
+    assert psql(
+        stack, "postgres", f"SELECT app, host, release FROM deployment WHERE id = {identifier}"
+    ) == (0, "shop|web9|0a1b2c")
+    finished = stack.request(
+        "PATCH",
+        f"https://board.test/api/deployments/{identifier}",
+        json={"status": "succeeded"},
+        headers=TOKEN,
+    )
     assert finished.status_code == 200, finished.text
-    assert stack.get(f"https://board.test/api/deployments/{identifier}").json()["status"] == "succeeded"
+    assert (
+        stack.get(f"https://board.test/api/deployments/{identifier}").json()["status"]
+        == "succeeded"
+    )
 
 
 def test_nobody_writes_without_the_token(stack: Stack) -> None:
@@ -38,12 +48,20 @@ def test_the_board_holds_the_releases_of_this_very_run(stack: Stack) -> None:
 def test_readiness_is_the_database_and_its_schema(stack: Stack) -> None:
     answer = stack.get("https://board.test/readyz")
     assert answer.status_code == 200
-    assert answer.json()["schema_version"] == psql(stack, "postgres", "SELECT version_num FROM alembic_version")[1]
+    assert (
+        answer.json()["schema_version"]
+        == psql(stack, "postgres", "SELECT version_num FROM alembic_version")[1]
+    )
 
 
 def test_the_application_has_dml_and_nothing_more(stack: Stack) -> None:
     assert psql(stack, "board", "SELECT count(*) >= 0 FROM deployment") == (0, "t")
-    for statement in ("CREATE TABLE mine ()", "ALTER TABLE deployment ADD x int", "DROP TABLE deployment", "TRUNCATE deployment"):
+    for statement in (
+        "CREATE TABLE mine ()",
+        "ALTER TABLE deployment ADD x int",
+        "DROP TABLE deployment",
+        "TRUNCATE deployment",
+    ):
         code, said = psql(stack, "board", statement)
         assert code == 1, statement
         assert "permission denied" in said or "must be owner" in said, said
@@ -52,7 +70,9 @@ def test_the_application_has_dml_and_nothing_more(stack: Stack) -> None:
 def test_what_the_migrator_makes_belongs_to_an_owner_who_cannot_log_in(stack: Stack) -> None:
     owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'deployment'"
     assert psql(stack, "postgres", owner) == (0, "board_owner")
-    assert psql(stack, "postgres", "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'board_owner'") == (0, "f")
+    assert psql(
+        stack, "postgres", "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'board_owner'"
+    ) == (0, "f")
 
 
 def test_nobody_else_gets_in(stack: Stack) -> None:

@@ -10,7 +10,6 @@ import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-
 from tests.stack import Stack
 
 
@@ -38,15 +37,22 @@ def test_each_domain_has_a_certificate_of_the_authority(stack: Stack, name: str)
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_tls_is_1_2_or_1_3(stack: Stack, version: ssl.TLSVersion) -> None:
-    assert handshake(stack, "board.test", minimum_version=version, maximum_version=version)[0] == version.name.replace("_", ".")
+    assert handshake(stack, "board.test", minimum_version=version, maximum_version=version)[
+        0
+    ] == version.name.replace("_", ".")
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 def test_older_tls_is_refused(stack: Stack) -> None:
-    context = stack.context(minimum_version=ssl.TLSVersion.TLSv1, maximum_version=ssl.TLSVersion.TLSv1_1)
-    context.set_ciphers("DEFAULT:@SECLEVEL=0")  # else this machine's OpenSSL would refuse, and not the host
+    context = stack.context(
+        minimum_version=ssl.TLSVersion.TLSv1, maximum_version=ssl.TLSVersion.TLSv1_1
+    )
+    context.set_ciphers(
+        "DEFAULT:@SECLEVEL=0"
+    )  # else this machine's OpenSSL would refuse; an alert is the host's
     with (
         socket.create_connection((stack.address, 443), timeout=10) as connection,
-        pytest.raises(ssl.SSLError, match=r"(?i)protocol[ _]version|unsupported protocol"),
+        pytest.raises(ssl.SSLError, match=r"(?i)alert"),
     ):
         context.wrap_socket(connection, server_hostname="board.test")
 
@@ -83,25 +89,29 @@ def test_static_files_are_compressed_cached_and_revalidated(stack: Stack) -> Non
     assert answer.headers["Cache-Control"] == "public, max-age=3600"
     assert answer.headers["Content-Type"] == "text/css"
     assert "body" in answer.text
-    again = stack.get(url, headers={"Accept-Encoding": "gzip", "If-None-Match": answer.headers["ETag"]})
+    again = stack.get(
+        url, headers={"Accept-Encoding": "gzip", "If-None-Match": answer.headers["ETag"]}
+    )
     assert again.status_code == 304
     assert "Content-Encoding" not in stack.get(url, headers={"Accept-Encoding": "identity"}).headers
 
 
-@pytest.mark.parametrize("path", ["/static/../src/alembic.ini", "/static/%2e%2e/src/alembic.ini", "/static../src/alembic.ini", "/static/nothing.css"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../src/alembic.ini",
+        "/static/%2e%2e/src/alembic.ini",
+        "/static../src/alembic.ini",
+        "/static/nothing.css",
+    ],
+)
 def test_static_files_are_no_way_to_others(stack: Stack, path: str) -> None:
     # Raw, since a client would tidy the path up before it sends it.
-    with (
-        socket.create_connection((stack.address, 443), timeout=10) as connection,
-        stack.context().wrap_socket(connection, server_hostname="board.test") as tls,
-    ):
-        tls.sendall(f"GET {path} HTTP/1.1\r\nHost: board.test\r\nConnection: close\r\n\r\n".encode())
-        status = tls.makefile("rb").readline().split()[1]
-    assert status in {b"400", b"404"}
+    assert stack.raw("board.test", f"GET {path} HTTP/1.1") in {400, 404}
 
 
-def test_a_body_that_is_too_large_is_refused(stack: Stack) -> None:
-    assert stack.request("POST", "https://notes.test/seen", content=b"x" * (11 << 20)).status_code == 413
+def test_a_body_that_is_too_large_is_refused_before_it_is_sent(stack: Stack) -> None:
+    assert stack.raw("notes.test", "POST /seen HTTP/1.1", f"Content-Length: {11 << 20}") == 413
 
 
 def test_the_application_sees_the_client_and_no_forgery(stack: Stack) -> None:
@@ -121,8 +131,13 @@ def test_a_request_has_one_id_in_answer_and_log(stack: Stack) -> None:
     answer = stack.get("https://board.test/readyz?looked=for")
     (identifier,) = answer.headers.get_list("X-Request-ID")
     line = json.loads(stack.run(f"grep -h {identifier} /var/log/nginx/board.json"))
-    assert (line["status"], line["method"], line["uri"], line["protocol"]) == (200, "GET", "/readyz?looked=for", "HTTP/2.0")
-    assert line["seconds"] >= float(line["upstream_seconds"])
+    assert (line["status"], line["method"], line["uri"], line["protocol"]) == (
+        200,
+        "GET",
+        "/readyz?looked=for",
+        "HTTP/2.0",
+    )
+    assert line["upstream_status"] == "200"
 
 
 def test_websockets_are_passed_on(stack: Stack) -> None:
@@ -138,4 +153,4 @@ def test_connections_to_the_application_are_kept_but_not_for_long(stack: Stack) 
     for _ in range(5):
         stack.get("https://notes.test/up")
     stack.run("sleep 2.5")
-    assert int(stack.run(f"sh -c \"{count}\"")) == 0
+    assert int(stack.run(f'sh -c "{count}"')) == 0

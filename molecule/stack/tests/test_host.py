@@ -6,12 +6,25 @@ import json
 from pathlib import Path
 
 import pytest
-
 from tests.stack import Stack, changes, play
 
 APPS = ("board", "notes", "ping")
 # systemd's own, the ways in, and the one process of nginx that opens port 443 and the key.
-MAY_BE_ROOT = {"systemd", "systemd-journal", "systemd-logind", "(sd-pam)", "sshd", "sshd-session", "sshd-auth", "nginx", "agetty", "sudo", "ps", "sh", "bash"}
+MAY_BE_ROOT = {
+    "systemd",
+    "systemd-journal",
+    "systemd-logind",
+    "(sd-pam)",
+    "sshd",
+    "sshd-session",
+    "sshd-auth",
+    "nginx",
+    "agetty",
+    "sudo",
+    "ps",
+    "sh",
+    "bash",
+}
 
 
 def live(stack: Stack, app: str) -> str:
@@ -20,7 +33,9 @@ def live(stack: Stack, app: str) -> str:
 
 
 @pytest.mark.parametrize("app", APPS)
-def test_the_live_slot_runs_and_starts_at_boot_and_the_other_does_neither(stack: Stack, app: str) -> None:
+def test_the_live_slot_runs_and_starts_at_boot_and_the_other_does_neither(
+    stack: Stack, app: str
+) -> None:
     slot = live(stack, app)
     other = {"blue": "green", "green": "blue"}[slot]
     service, idle = stack.host.service(f"{app}@{slot}"), stack.host.service(f"{app}@{other}")
@@ -35,15 +50,28 @@ def test_the_servers_run_and_start_at_boot(stack: Stack, unit: str) -> None:
 
 
 def test_systemd_has_no_complaint(stack: Stack) -> None:
-    assert stack.host.run("systemctl is-system-running").stdout.strip() == "running", stack.run("systemctl --failed --no-legend")
+    assert stack.host.run("systemctl is-system-running").stdout.strip() == "running", stack.run(
+        "systemctl --failed --no-legend"
+    )
 
 
 def test_no_process_is_root_that_need_not_be(stack: Stack) -> None:
-    processes = [line.split(None, 2) for line in stack.run("ps -eo user:32,comm:32,args --no-headers").splitlines()]
+    processes = [
+        line.split(None, 2)
+        for line in stack.run("ps -eo user:32,comm:32,args --no-headers").splitlines()
+    ]
     root = {command for user, command, _ in processes if user == "root"}
     assert root <= MAY_BE_ROOT
-    assert [user for user, command, arguments in processes if command == "nginx" and "master" in arguments] == ["root"]
-    assert {user for user, command, arguments in processes if command == "nginx" and "worker" in arguments} == {"www-data"}
+    assert [
+        user
+        for user, command, arguments in processes
+        if command == "nginx" and "master" in arguments
+    ] == ["root"]
+    assert {
+        user
+        for user, command, arguments in processes
+        if command == "nginx" and "worker" in arguments
+    } == {"www-data"}
     for app in APPS:
         assert {user for user, _, arguments in processes if f"/srv/{app}/" in arguments} == {app}
     assert {user for user, command, _ in processes if command == "postgres"} == {"postgres"}
@@ -51,7 +79,13 @@ def test_no_process_is_root_that_need_not_be(stack: Stack) -> None:
 
 @pytest.mark.parametrize("app", APPS)
 def test_an_application_cannot_change_its_own_code(stack: Stack, app: str) -> None:
-    for path in ("live/release/src", "live/release/venv", "live/release/release.json", "slots", "live"):
+    for path in (
+        "live/release/src",
+        "live/release/venv",
+        "live/release/release.json",
+        "slots",
+        "live",
+    ):
         assert stack.host.run(f"runuser -u {app} -- test -w /srv/{app}/{path}").rc == 1, path
     assert stack.host.run(f"runuser -u {app} -- test -w /srv/{app}/shared").rc == 0
 
@@ -75,7 +109,9 @@ def test_an_application_cannot_read_another_or_its_own_settings_file(stack: Stac
         ("/etc/slipway/ca/ca.key", "root", "root", 0o600),
     ],
 )
-def test_files_have_the_right_owners(stack: Stack, path: str, owner: str, group: str, mode: int) -> None:
+def test_files_have_the_right_owners(
+    stack: Stack, path: str, owner: str, group: str, mode: int
+) -> None:
     file = stack.host.file(path)
     assert (file.user, file.group, oct(file.mode)) == (owner, group, oct(mode))
 
@@ -85,7 +121,12 @@ def test_the_socket_is_for_the_application_and_nginx_alone(stack: Stack, app: st
     owner, group, mode = stack.run(f"stat -L -c '%U %G %a' /srv/{app}/live/app.sock").split()
     assert (owner, group, mode) == (app, app, "770")
     assert "www-data" in stack.run(f"getent group {app}")
-    assert stack.host.run(f"runuser -u nobody -- curl --unix-socket /srv/{app}/live/app.sock http://x/").rc != 0
+    assert (
+        stack.host.run(
+            f"runuser -u nobody -- curl --unix-socket /srv/{app}/live/app.sock http://x/"
+        ).rc
+        != 0
+    )
 
 
 @pytest.mark.parametrize("name", ["ODD", "ODD_SECRET"])

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.stack import ROOT, Stack, play
 
 NOTES = ROOT / ".slipway/stack/notes"
@@ -20,7 +19,9 @@ def commit(change: str) -> str:
     before = server.read_text()
     server.write_text(before + change)
     who = ("-c", "user.name=test", "-c", "user.email=test@example.org")
-    subprocess.run(["git", *who, "commit", "--quiet", "--all", "-m", "change"], cwd=NOTES, check=True)
+    subprocess.run(
+        ["git", *who, "commit", "--quiet", "--all", "-m", "change"], cwd=NOTES, check=True
+    )
     return before
 
 
@@ -41,14 +42,21 @@ def no_way_out(stacks: list[Stack]) -> Iterator[None]:
     routes = {stack.name: stack.run("ip route show default").strip() for stack in stacks}
     for stack in stacks:
         stack.run("ip route del default")
-        assert stack.host.run("apt-get update -o Acquire::Retries=0 -o Acquire::http::Timeout=3 -o APT::Update::Error-Mode=any").rc != 0
+        assert (
+            stack.host.run(
+                "apt-get update -o Acquire::Retries=0 -o Acquire::http::Timeout=3 -o APT::Update::Error-Mode=any"
+            ).rc
+            != 0
+        )
     yield
     for stack in stacks:
         stack.run(f"ip route add {routes[stack.name]}")
 
 
 @pytest.mark.usefixtures("no_way_out")
-def test_a_release_needs_no_index_on_the_host_and_can_be_taken_back(stacks: list[Stack], inventory: Path) -> None:
+def test_a_release_needs_no_index_on_the_host_and_can_be_taken_back(
+    stacks: list[Stack], inventory: Path
+) -> None:
     before = releases(stacks)
     commit("\n# another release\n")
     deploy = play("playbooks/deploy.yml", inventory)
@@ -61,11 +69,16 @@ def test_a_release_needs_no_index_on_the_host_and_can_be_taken_back(stacks: list
     assert back.returncode == 0, back.stdout[-4000:]
     assert releases(stacks) == before
     for stack in stacks:
-        ledger = [json.loads(line)["release"] for line in stack.run("cat /srv/notes/releases.jsonl").splitlines()]
+        ledger = [
+            json.loads(line)["release"]
+            for line in stack.run("cat /srv/notes/releases.jsonl").splitlines()
+        ]
         assert ledger[-3:] == [before[0], after[0], before[0]]
 
 
-def test_a_release_that_does_not_import_leaves_the_old_one_serving_and_says_why(stacks: list[Stack], inventory: Path) -> None:
+def test_a_release_that_does_not_import_leaves_the_old_one_serving_and_says_why(
+    stacks: list[Stack], inventory: Path
+) -> None:
     before = releases(stacks)
     good = commit("\nimport nothing_of_that_name\n")
     deploy = play("playbooks/deploy.yml", inventory)
@@ -83,6 +96,8 @@ def test_status_tells_what_serves(stacks: list[Stack], inventory: Path) -> None:
     status = play("playbooks/status.yml", inventory)
     assert status.returncode == 0, status.stdout[-3000:]
     for stack, release in zip(stacks, releases(stacks), strict=True):
-        (line,) = [line for line in status.stdout.splitlines() if stack.name in line and " notes " in line]
+        (line,) = [
+            line for line in status.stdout.splitlines() if stack.name in line and " notes " in line
+        ]
         assert release in line
         assert "healthy" in line

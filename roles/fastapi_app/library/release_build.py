@@ -9,7 +9,8 @@ short_description: Build a hermetic, content-addressed release of a Python appli
 description:
   - Runs on the control node. Resolves the source, reads its lock, fetches the wheels for the target's Python,
     architecture and C library, and writes two archives that hold all that a host needs.
-  - The id is a digest over the source, the lock and the static folder's name. The same input gives the same id, and is built once.
+  - The id is a digest over the source, the lock and the static folder's name.
+    The same input gives the same id, and is built once.
 options:
   name: {type: str, required: true, description: The application's name; messages name its keys as apps.<name>.<key>.}
   source: {type: str, required: true, description: A folder, the URL of a git repository, or a wheel.}
@@ -29,7 +30,7 @@ RETURN = r"""
 id: {description: The release's id, 12 hexadecimal digits., type: str, returned: success}
 version: {description: 'What people call it: the commit of a git source, else the id.', type: str, returned: success}
 target: {description: 'The target, such as cp313-x86_64-glibc2.41.', type: str, returned: success}
-archive: {description: Path of the tar with src/ and requirements.txt and, as they apply, dist/ and static/., type: str, returned: success}
+archive: {description: 'Path of the tar: src/, requirements.txt, dist/ and static/.', type: str, returned: success}
 wheels_id: {description: Digest over the target and its requirements., type: str, returned: success}
 wheels_archive: {description: Path of the tar with the wheels., type: str, returned: success}
 uv: {description: Path of the uv binary for the target., type: str, returned: success}
@@ -66,8 +67,30 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 RECIPE = "1"
 LOCKS = ("requirements.txt", "uv.lock")
 SERVER = ("gunicorn", "uvicorn", "uvicorn-worker")
-LEFT_OUT = {".git", ".hg", ".venv", "venv", "__pycache__", "node_modules", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
-COMPRESSIBLE = {".css", ".html", ".js", ".json", ".map", ".mjs", ".svg", ".txt", ".wasm", ".webmanifest", ".xml"}
+LEFT_OUT = {
+    ".git",
+    ".hg",
+    ".venv",
+    "venv",
+    "__pycache__",
+    "node_modules",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+}
+COMPRESSIBLE = {
+    ".css",
+    ".html",
+    ".js",
+    ".json",
+    ".map",
+    ".mjs",
+    ".svg",
+    ".txt",
+    ".wasm",
+    ".webmanifest",
+    ".xml",
+}
 
 
 class BuildError(Exception):
@@ -130,7 +153,9 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
     Raises:
         BuildError: It failed; the message is the end of what it said.
     """
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
     if done.returncode:
         raise BuildError("\n".join((done.stderr or done.stdout).strip().splitlines()[-12:]))
     return done.stdout
@@ -149,14 +174,20 @@ def source_kind(source: str) -> str:
     """Return ``wheel``, ``git`` or ``folder``."""
     if source.endswith(".whl"):
         return "wheel"
-    if re.match(r"(git\+|https?://|ssh://|git://|file://|[\w.-]+@[\w.-]+:)", source) or source.endswith(".git"):
+    if re.match(
+        r"(git\+|https?://|ssh://|git://|file://|[\w.-]+@[\w.-]+:)", source
+    ) or source.endswith(".git"):
         return "git"
     return "folder"
 
 
 def walked(folder: Path) -> list[Path]:
     """Return the files of a folder, relative to it, but for tools' own folders."""
-    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file() or path.is_symlink())
+    files = (
+        path.relative_to(folder)
+        for path in folder.rglob("*")
+        if path.is_file() or path.is_symlink()
+    )
     return sorted(path for path in files if not LEFT_OUT & set(path.parts))
 
 
@@ -166,7 +197,9 @@ def folder_files(folder: Path) -> list[Path]:
     Without git, and where a work tree ignores the whole folder, all files but those of tools.
     """
     try:
-        listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=folder)
+        listed = run(
+            "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=folder
+        )
     except BuildError:
         return walked(folder)
     tracked = {Path(name) for name in listed.split("\0") if name}
@@ -182,9 +215,20 @@ def fetch_git(url: str, version: str, cache: Path) -> tuple[Path, str]:
     mirror = cache / hashlib.sha256(url.encode()).hexdigest()[:12]
     if not mirror.exists():
         run("git", "init", "--bare", "--quiet", mirror)
-    run("git", "fetch", "--quiet", "--prune", url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", cwd=mirror)
+    run(
+        "git",
+        "fetch",
+        "--quiet",
+        "--prune",
+        url,
+        "+refs/heads/*:refs/heads/*",
+        "+refs/tags/*:refs/tags/*",
+        cwd=mirror,
+    )
     try:
-        commit = run("git", "rev-parse", "--verify", "--quiet", f"{version}^{{commit}}", cwd=mirror).strip()
+        commit = run(
+            "git", "rev-parse", "--verify", "--quiet", f"{version}^{{commit}}", cwd=mirror
+        ).strip()
     except BuildError as error:
         raise BuildError(f"{url} has no branch, tag or commit {version!r}") from error
     tree = cache / f"{mirror.name}-{commit[:12]}"
@@ -192,7 +236,14 @@ def fetch_git(url: str, version: str, cache: Path) -> tuple[Path, str]:
         with tempfile.TemporaryDirectory(dir=cache) as scratch:
             run("git", "archive", "--output", Path(scratch) / "tree.tar", commit, cwd=mirror)
             (Path(scratch) / "tree").mkdir()
-            run("tar", "--extract", "--file", Path(scratch) / "tree.tar", "--directory", Path(scratch) / "tree")
+            run(
+                "tar",
+                "--extract",
+                "--file",
+                Path(scratch) / "tree.tar",
+                "--directory",
+                Path(scratch) / "tree",
+            )
             (Path(scratch) / "tree").rename(tree)
     return tree, commit[:12]
 
@@ -202,7 +253,7 @@ def digest(files: list[tuple[str, Path]], *more: str) -> str:
     total = hashlib.sha256()
     for name, path in files:
         if path.is_symlink():
-            kind, content = "link", os.readlink(path).encode()
+            kind, content = "link", str(path.readlink()).encode()
         else:
             kind, content = "exec" if os.access(path, os.X_OK) else "file", path.read_bytes()
         total.update(f"{kind} {name} {len(content)}\0".encode() + content)
@@ -217,10 +268,7 @@ def read_lock(folder: Path, given: str, root: Path) -> str:
     Raises:
         BuildError: There is no lock, or it can't be read.
     """
-    if given:
-        candidates = [folder / given, root / given]
-    else:
-        candidates = [folder / name for name in LOCKS]
+    candidates = [folder / given, root / given] if given else [folder / name for name in LOCKS]
     path = next((path for path in candidates if path.is_file()), None)
     if path is None:
         wanted = given or " or ".join(LOCKS)
@@ -236,7 +284,10 @@ def read_lock(folder: Path, given: str, root: Path) -> str:
 
 def uv() -> str:
     """Return the control node's uv, the one beside its Ansible."""
-    return shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") or "uv"
+    return (
+        shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+        or "uv"
+    )
 
 
 def requirements_for(lock: str, target: Target) -> dict[str, str]:
@@ -255,20 +306,26 @@ def requirements_for(lock: str, target: Target) -> dict[str, str]:
         try:
             requirement = Requirement(specification)
         except InvalidRequirement as error:
-            raise BuildError(f"lock: can't read {text!r}; it must list exact versions with hashes and nothing else") from error
+            raise BuildError(
+                f"lock: can't read {text!r}; it must list exact versions with hashes and nothing else"
+            ) from error
         exact = [specifier for specifier in requirement.specifier if specifier.operator == "=="]
         if not hashes or not exact:
             unlocked.append(requirement.name)
         elif requirement.marker is None or Marker(str(requirement.marker)).evaluate(target.markers):
             pinned = f"{requirement.name}{exact[0]}"
-            chosen[canonicalize_name(requirement.name)] = " ".join([pinned, *(f"--hash={value.strip()}" for value in sorted(hashes))])
+            chosen[canonicalize_name(requirement.name)] = " ".join(
+                [pinned, *(f"--hash={value.strip()}" for value in sorted(hashes))]
+            )
     if unlocked:
         raise BuildError(
             f"lock: without a hash or an exact version: {', '.join(sorted(unlocked))}. "
             "Lock them: 'uv pip compile --universal --generate-hashes <requirements.in> -o requirements.txt'"
         )
     if missing := [name for name in SERVER if name not in chosen]:
-        raise BuildError(f"lock: lacks {', '.join(missing)}, which serve the application. Add them to its dependencies and lock again")
+        raise BuildError(
+            f"lock: lacks {', '.join(missing)}, which serve it. Add them to its dependencies and lock again"
+        )
     return chosen
 
 
@@ -278,7 +335,15 @@ def fetch_wheels(requirements: Path, target: Target, folder: Path) -> None:
     Raises:
         BuildError: A wheel is missing for the target, or has another hash.
     """
-    command: list[str | Path] = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+    ]
     command += ["--require-hashes", "--only-binary=:all:", "--implementation=cp"]
     command += [f"--python-version={'.'.join(target.python.split('.')[:2])}"]
     command += [f"--platform={platform}" for platform in target.platforms]
@@ -321,13 +386,24 @@ def check_module(module: str, python_files: dict[str, str]) -> None:
     wanted = [f"{root}{stem}{end}" for root in ("", "src/") for end in (".py", "/__init__.py")]
     path = next((path for path in wanted if path in python_files), None)
     if path is None:
-        makers = [name for name, code in sorted(python_files.items()) if re.search(r"^app\s*[:=].*", code, re.MULTILINE)]
-        names = [re.sub(r"(/__init__)?\.py$", "", name.removeprefix("src/")).replace("/", ".") for name in makers]
+        makers = [
+            name
+            for name, code in sorted(python_files.items())
+            if re.search(r"^app\s*[:=].*", code, re.MULTILINE)
+        ]
+        names = [
+            re.sub(r"(/__init__)?\.py$", "", name.removeprefix("src/")).replace("/", ".")
+            for name in makers
+        ]
         hint = f"; an 'app' is made in {', '.join(names)}" if names else ""
-        raise BuildError(f"module: {module!r} is not in the source: no {' or '.join(wanted[:2])}, there or in src/{hint}")
+        raise BuildError(
+            f"module: {module!r} is not in the source: no {' or '.join(wanted[:2])}, there or in src/{hint}"
+        )
     try:
         if not defined(python_files[path], attribute.split(".")[0]):
-            raise BuildError(f"module: {path} does not define {attribute!r}; name the attribute that is the application")
+            raise BuildError(
+                f"module: {path} does not define {attribute!r}; name the attribute that is the application"
+            )
     except SyntaxError as error:
         raise BuildError(f"module: {path} can't be parsed: {error}") from error
 
@@ -381,7 +457,9 @@ def add_static(archive: tarfile.TarFile, folder: Path) -> None:
         add(archive, path, name)
         content = path.read_bytes()
         if path.suffix in COMPRESSIBLE and len(content) >= 512:
-            add_text(archive, f"{name}.gz", gzip.compress(content, 9, mtime=0), path.stat().st_mtime)
+            add_text(
+                archive, f"{name}.gz", gzip.compress(content, 9, mtime=0), path.stat().st_mtime
+            )
 
 
 @contextmanager
@@ -393,7 +471,9 @@ def written(path: Path) -> Iterator[Path]:
         (Path(scratch) / "out").rename(path)
 
 
-def build_wheels(requirements: dict[str, str], target: Target, build_dir: Path) -> tuple[str, Path, bool]:
+def build_wheels(
+    requirements: dict[str, str], target: Target, build_dir: Path
+) -> tuple[str, Path, bool]:
     """Return the id and the archive of the wheels of locked requirements, and whether it was made just now."""
     lines = "".join(f"{line}\n" for _, line in sorted(requirements.items()))
     wheels_id = digest([], lines, target.name)
@@ -413,7 +493,9 @@ def fetch_uv(requirements: Path, target: Target, build_dir: Path) -> tuple[str, 
     """Return version and path of the uv binary for a target, and whether it was fetched just now."""
     pinned = re.search(r"^uv==(\S+)", requirements.read_text(), re.MULTILINE)
     if pinned is None:
-        raise BuildError(f"{requirements.name} pins no uv; restore it from the project's repository")
+        raise BuildError(
+            f"{requirements.name} pins no uv; restore it from the project's repository"
+        )
     path = build_dir / "uv" / f"uv-{pinned[1]}-{target.architecture}"
     if path.exists():
         return pinned[1], path, False
@@ -445,7 +527,9 @@ def check_wheel(wheel: Path, target: Target) -> None:
     """Refuse an application's wheel that the target can't install."""
     *_, tags = parse_wheel_filename(wheel.name)
     if not tags & target.tags:
-        raise BuildError(f"source: {wheel.name} does not run on {target.name}; build it for that target")
+        raise BuildError(
+            f"source: {wheel.name} does not run on {target.name}; build it for that target"
+        )
 
 
 def build(params: dict[str, Any]) -> dict[str, Any]:
@@ -469,7 +553,9 @@ def build(params: dict[str, Any]) -> dict[str, Any]:
     else:
         folder = root / params["source"]
         if not folder.exists():
-            raise BuildError(f"source: {folder} does not exist; write it relative to the project, or absolute")
+            raise BuildError(
+                f"source: {folder} does not exist; write it relative to the project, or absolute"
+            )
     if kind == "wheel":
         files = [(folder.name, folder)]
         check_wheel(folder, target)
@@ -490,11 +576,22 @@ def build(params: dict[str, Any]) -> dict[str, Any]:
     built = not archive_path.exists()
     if built:
         with written(archive_path) as out:
-            wheel = folder if kind == "wheel" else build_project(files, out.parent) if is_package(folder) else None
+            wheel = (
+                folder
+                if kind == "wheel"
+                else build_project(files, out.parent)
+                if is_package(folder)
+                else None
+            )
             with tarfile.open(out, "w:gz", compresslevel=1) as archive:
                 for name, path in files if kind != "wheel" else []:
                     add(archive, path, f"src/{name}")
-                add_text(archive, "requirements.txt", "".join(f"{line}\n" for _, line in sorted(requirements.items())).encode(), 0)
+                add_text(
+                    archive,
+                    "requirements.txt",
+                    "".join(f"{line}\n" for _, line in sorted(requirements.items())).encode(),
+                    0,
+                )
                 if wheel:
                     add(archive, wheel, f"dist/{wheel.name}")
                 if static:
@@ -517,7 +614,10 @@ def main() -> None:
     texts = ("name", "source", "module", "python", "architecture", "glibc")
     spec: dict[str, Any] = {key: {"type": "str", "required": True} for key in texts}
     spec |= {key: {"type": "str", "default": ""} for key in ("version", "lock", "static")}
-    spec |= {key: {"type": "path", "required": True} for key in ("source_root", "build_dir", "uv_requirements")}
+    spec |= {
+        key: {"type": "path", "required": True}
+        for key in ("source_root", "build_dir", "uv_requirements")
+    }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     try:
         with locked(Path(module.params["build_dir"]) / "lock"):

@@ -32,7 +32,6 @@ apps:
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ UNITS = Path("/etc/systemd/system")
 
 def target_name(link: Path) -> str:
     """Return the last part of what a symbolic link points to; empty if there is no link."""
-    return Path(os.readlink(link)).name if link.is_symlink() else ""
+    return link.readlink().name if link.is_symlink() else ""
 
 
 def sha256(path: Path) -> str:
@@ -62,7 +61,9 @@ def state(home: Path, active: dict[str, bool]) -> dict[str, Any]:
     """Return the state of one application as RETURN lists it."""
     name = home.name
     live = target_name(home / "live")
-    complete = sorted(home.glob("releases/*/release.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    complete = sorted(
+        home.glob("releases/*/release.json"), key=lambda path: path.stat().st_mtime, reverse=True
+    )
     slot = home / "slots" / live
     unit = f"{name}@{live}.service"
     return {

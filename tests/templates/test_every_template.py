@@ -1,0 +1,49 @@
+"""What holds for each file that a role writes, whatever it is."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from .conftest import ROOT, Host
+
+SECRET = "the-only-secret-there-is"
+# The only file that may hold one.
+ENVIRONMENT = "srv/environment.j2"
+# What a template's task gives it; a template that is not here needs nothing.
+GIVEN: dict[str, dict[str, Any]] = {
+    "nginx": {"item": "{{ nginx_sites[0] }}"},
+    "fastapi_app": {
+        "__fastapi_app_name": "shop",
+        "__fastapi_app_release_id": "0123456789ab",
+        "__fastapi_app_state": {"live": "blue"},
+    },
+}
+# Fed to psql: no file on any host.
+NO_FILE_ON_THE_HOST = {"databases.sql.j2"}
+TEMPLATES = [
+    (role.name, str(path.relative_to(role / "templates")))
+    for role in sorted((ROOT / "roles").iterdir())
+    for path in sorted(role.glob("templates/**/*.j2"))
+]
+
+
+@pytest.mark.parametrize(("role", "template"), TEMPLATES)
+def test_a_rendered_file_is_whole_and_tidy(host: Host, role: str, template: str) -> None:
+    text = host.render(role, template, **GIVEN.get(role, {}))
+    if template not in NO_FILE_ON_THE_HOST:
+        assert text.startswith("#\n# Managed by Slipway.")
+    assert not re.search(r"\{\{|\{%|%\}|\}\}", text)
+    assert not re.search(r"[ \t]$", text, re.MULTILINE)
+    assert text.endswith("\n")
+    assert "None" not in text
+
+
+@pytest.mark.parametrize(("role", "template"), TEMPLATES)
+def test_a_secret_is_in_the_environment_file_and_nowhere_else(
+    host: Host, role: str, template: str
+) -> None:
+    text = host.render(role, template, **GIVEN.get(role, {}))
+    assert (SECRET in text) == (template == ENVIRONMENT)

@@ -1,0 +1,229 @@
+"""An application's unit, its settings, its users and its folders, as systemd and Gunicorn read them."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import runpy
+import shutil
+import stat
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Host
+
+UNIT = "etc/systemd/system/app@.service.j2"
+USERS = "etc/sysusers.d/slipway.conf.j2"
+GUNICORN = "srv/gunicorn.conf.py.j2"
+ENVIRONMENT = "srv/environment.j2"
+FOLDERS = "etc/tmpfiles.d/slipway.conf.j2"
+APPS = ("shop", "hello")
+
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="this machine has no systemd"
+)
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+
+
+def render(host: Host, template: str, app: str = "shop", **variables: Any) -> str:
+    """Return a template as it is for one application."""
+    task = {
+        "__fastapi_app_name": app,
+        "__fastapi_app_release_id": "0123456789ab",
+        "__fastapi_app_state": {"live": "blue"},
+    }
+    return host.render("fastapi_app", template, **task, **variables)
+
+
+def settings(unit: str) -> dict[str, list[str]]:
+    """Return what each key of a unit says, in order."""
+    found = defaultdict(list)
+    for line in unit.replace("\\\n", " ").splitlines():
+        if match := re.match(r"(\w+)=(.*)", line):
+            found[match[1]].append(" ".join(match[2].split()))
+    return found
+
+
+def ran(*command: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command and return what came of it."""
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+@needs_systemd
+@pytest.mark.parametrize("app", APPS)
+def test_systemd_has_no_complaint_about_the_unit(host: Host, app: str, tmp_path: Path) -> None:
+    # It looks for the program that the unit starts.
+    program = tmp_path / "srv" / app / "slots/blue/release/venv/bin/gunicorn"
+    program.parent.mkdir(parents=True)
+    program.symlink_to("/bin/true")
+    unit = tmp_path / f"{app}@blue.service"
+    unit.write_text(render(host, UNIT, app, fastapi_app_root=str(tmp_path / "srv")))
+    said = ran("systemd-analyze", "verify", unit)
+    # About other units of this machine it may have its own opinion.
+    complaints = [
+        line for line in said.stderr.splitlines() if str(unit) in line or unit.name in line
+    ]
+    assert complaints == []
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_the_unit_runs_one_slot_as_the_applications_user(host: Host, app: str) -> None:
+    unit = settings(render(host, UNIT, app))
+    assert unit["User"] == unit["Group"] == [app]
+    slot = f"/srv/{app}/slots/%i"
+    assert unit["EnvironmentFile"] == [f"{slot}/environment"]
+    assert unit["WorkingDirectory"] == [f"{slot}/release/src"]
+    (command,) = unit["ExecStart"]
+    assert command.split() == [
+        f"{slot}/release/venv/bin/gunicorn",
+        *("--config", f"{slot}/gunicorn.conf.py"),
+        *("--bind", f"unix:/run/{app}/%i.sock"),
+    ]
+    assert unit["ReadWritePaths"] == [f"/run/{app} /srv/{app}/shared"]
+    assert unit["WantedBy"] == ["multi-user.target"]
+
+
+def test_the_unit_comes_back_after_a_crash_and_after_any_number_of_them(host: Host) -> None:
+    unit = settings(render(host, UNIT))
+    assert unit["Restart"] == ["always"]
+    assert unit["StartLimitIntervalSec"] == ["0"]
+
+
+def test_no_setting_of_the_application_stands_in_the_unit(host: Host) -> None:
+    # A unit is readable by all; only PATH is set there.
+    unit = render(host, UNIT)
+    (environment,) = settings(unit)["Environment"]
+    assert environment.startswith("PATH=")
+    assert "postgresql:///" not in unit
+    assert "MOTTO" not in unit
+
+
+def test_each_that_waits_for_a_slot_to_end_waits_longer_than_the_one_before(host: Host) -> None:
+    conf = render(host, GUNICORN, fastapi_app_graceful_timeout=12)
+    unit = settings(render(host, UNIT, fastapi_app_graceful_timeout=12))
+    uvicorn = re.search(r'"timeout_graceful_shutdown": (\d+)', conf)
+    gunicorn = re.search(r"^graceful_timeout = (\d+)$", conf, re.MULTILINE)
+    assert uvicorn and gunicorn
+    assert 0 < int(uvicorn[1]) < int(gunicorn[1]) == 12 < int(unit["TimeoutStopSec"][0])
+
+
+@pytest.mark.parametrize(
+    ("app", "module", "workers"), [("shop", "shop.main:app", 3), ("hello", "hello:api", 2)]
+)
+def test_gunicorn_takes_its_settings(
+    host: Host, app: str, module: str, workers: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "gunicorn.conf.py"
+    path.write_text(render(host, GUNICORN, app))
+    name, attribute = module.split(":")
+    code = (tmp_path / name.replace(".", "/")).with_suffix(".py")
+    code.parent.mkdir(exist_ok=True)
+    code.write_text(f"async def {attribute}(scope, receive, send): ...\n")
+    said = ran(sys.executable, "-m", "gunicorn", "--config", path, "--print-config", cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    taken = dict(line.split(" = ", 1) for line in said.stdout.splitlines() if " = " in line)
+    taken = {name.strip(): value for name, value in taken.items()}
+    assert taken["wsgi_app"] == module
+    assert taken["workers"] == str(workers)
+    assert ast.literal_eval(taken["forwarded_allow_ips"]) == ["*"]
+    # Nginx keeps a connection for a second: it is never Gunicorn who closes one first.
+    assert int(taken["keepalive"]) >= 75
+    assert int(taken["umask"]) == 0o007
+    assert taken["control_socket_disable"] == "True"
+
+
+def test_the_worker_ends_its_lifespan_in_time(host: Host, tmp_path: Path) -> None:
+    path = tmp_path / "gunicorn.conf.py"
+    path.write_text(render(host, GUNICORN))
+    worker = runpy.run_path(str(path))["worker_class"]
+    assert worker.CONFIG_KWARGS["timeout_graceful_shutdown"] == 28
+    (parent,) = worker.__bases__
+    assert worker.CONFIG_KWARGS.keys() > parent.CONFIG_KWARGS.keys()
+
+
+def read_by_a_shell(path: Path, name: str) -> str:
+    """Return a variable of an environment file; a shell reads double quotes as systemd does."""
+    said = ran("sh", "-c", f'. "{path}"; printf %s "${{{name}-unset}}"')
+    assert said.returncode == 0, said.stderr
+    return said.stdout
+
+
+def test_the_environment_arrives_to_the_letter(host: Host, tmp_path: Path) -> None:
+    path = tmp_path / "environment"
+    path.write_text(render(host, ENVIRONMENT))
+    wanted = {
+        "DATABASE_URL": "postgresql:///goods?host=/run/postgresql",
+        "DEBUG": "false",
+        "MOTTO": 'it\'s 50 % "off" at $HOME, `id` \\ and\n  a second line # with no comment',
+        "SESSION_KEY": "the-only-secret-there-is",
+        "SLIPWAY_RELEASE": "0123456789ab",
+    }
+    assert {name: read_by_a_shell(path, name) for name in wanted} == wanted
+
+
+def test_an_application_without_a_database_is_told_of_none(host: Host, tmp_path: Path) -> None:
+    path = tmp_path / "environment"
+    path.write_text(render(host, ENVIRONMENT, "hello"))
+    assert read_by_a_shell(path, "SLIPWAY_RELEASE") == "0123456789ab"
+    assert read_by_a_shell(path, "DATABASE_URL") == "unset"
+
+
+@needs_systemd
+@needs_root
+def test_systemd_makes_users_and_folders_with_no_more_rights_than_needed(
+    host: Host, tmp_path: Path
+) -> None:
+    top = tmp_path / "root"
+    (top / "etc").mkdir(parents=True)
+    for template, *command in (
+        (USERS, "systemd-sysusers"),
+        (FOLDERS, "systemd-tmpfiles", "--create"),
+    ):
+        conf = tmp_path / "slipway.conf"
+        conf.write_text(host.render("fastapi_app", template))
+        said = ran(*command, f"--root={top}", conf)
+        assert said.returncode == 0, said.stderr
+        assert "gnoring" not in said.stderr
+
+    def lines(name: str) -> list[list[str]]:
+        return [line.split(":") for line in (top / "etc" / name).read_text().splitlines()]
+
+    users, groups = lines("passwd"), {gid: name for name, _, gid, _ in lines("group")}
+    assert {name: groups[gid] for name, _, _, gid, *_ in users} == {
+        "shop": "shop",
+        "shop_migrator": "shop",
+        "hello": "hello",
+        "hello_migrator": "hello",
+        "www-data": "www-data",
+    }
+    assert {shell for *_, shell in users} == {"/usr/sbin/nologin"}
+    assert {name: members for name, _, _, members in lines("group") if members} == {
+        "shop": "www-data",
+        "hello": "www-data",
+    }
+
+    names = {"0": "root"} | {uid: name for name, _, uid, *_ in users}
+    groups["0"] = "root"
+
+    def rights(path: str) -> str:
+        said = (top / path).lstat()
+        return (
+            f"{names[str(said.st_uid)]}:{groups[str(said.st_gid)]} {stat.S_IMODE(said.st_mode):o}"
+        )
+
+    for app in APPS:
+        home = f"srv/{app}"
+        ours = ("", "releases", "slots", "slots/blue", "slots/green")
+        assert {rights(f"{home}/{folder}") for folder in ours} == {f"root:{app} 750"}
+        assert rights(f"{home}/shared") == f"{app}:{app} 750"
+        assert rights(f"{home}/wheels") == "root:root 700"
+        assert rights(f"run/{app}") == f"{app}:{app} 750"
+        for slot in ("blue", "green"):
+            socket = top / home / "slots" / slot / "app.sock"
+            assert socket.readlink() == Path(f"/run/{app}/{slot}.sock")

@@ -14,6 +14,7 @@ options:
 """
 
 RETURN = r"""
+host: {description: 'SHA-256 of the files that declare users and folders: sysusers, tmpfiles.', type: dict}
 apps:
   description: A dict by application.
   type: dict
@@ -97,7 +98,13 @@ def main() -> None:
         _, out, _ = module.run_command(["systemctl", "is-active", *units])
         active = dict(zip(units, (line == "active" for line in out.splitlines()), strict=False))
     root = Path(module.params["root"])
-    module.exit_json(apps={name: state(root / name, active) for name in names})
+    module.exit_json(
+        host={
+            "sysusers": sha256(Path("/etc/sysusers.d/slipway.conf")),
+            "tmpfiles": sha256(Path("/etc/tmpfiles.d/slipway.conf")),
+        },
+        apps={name: state(root / name, active) for name in names},
+    )
 
 
 if __name__ == "__main__":

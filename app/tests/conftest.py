@@ -159,7 +159,7 @@ def serve(short_folder: Path) -> Serve:
             "PYTHONPATH": str(ROOT / "src"),
             "DATABASE_URL": database_url,
             "API_TOKEN": TOKEN,
-            "RELEASE": "r1",
+            "SLIPWAY_RELEASE": "r1",
         }
         command = [sys.executable, "-m", "uvicorn", "board.main:app", "--uds", str(socket)]
         with output.open("wb") as file:

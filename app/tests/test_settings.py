@@ -10,7 +10,7 @@ from board.settings import SettingsError, load_settings
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DATABASE_URL", "API_TOKEN", "LOG_LEVEL", "POOL_SIZE", "RELEASE"):
+    for name in ("DATABASE_URL", "API_TOKEN", "LOG_LEVEL", "POOL_SIZE", "SLIPWAY_RELEASE"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -18,7 +18,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_TOKEN", "0123456789abcdef")
     settings = load_settings()
     assert settings.database_url == "postgresql:///board"
-    assert (settings.log_level, settings.pool_size, settings.release) == ("INFO", 4, "dev")
+    assert (settings.log_level, settings.pool_size, settings.slipway_release) == ("INFO", 4, "dev")
     assert "0123456789abcdef" not in repr(settings)
 
 

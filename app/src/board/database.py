@@ -26,7 +26,7 @@ def connection_arguments(settings: Settings) -> dict[str, object]:
         "autocommit": True,
         # Prepare a statement when it is first seen.
         "prepare_threshold": 0,
-        "application_name": f"board {settings.release}",
+        "application_name": f"board {settings.slipway_release}",
         "connect_timeout": 3,
         "options": "-c statement_timeout=5s -c timezone=UTC",
     }

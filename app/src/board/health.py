@@ -29,7 +29,7 @@ class Ready(BaseModel):
 @router.get("/healthz")
 async def healthz(request: Request) -> Alive:
     """The process answers. Says nothing about the database: a restart would not mend that."""
-    return Alive(release=request.state.settings.release)
+    return Alive(release=request.state.settings.slipway_release)
 
 
 @router.get("/readyz", response_model=Ready)
@@ -40,7 +40,7 @@ async def readyz(request: Request, database: Database) -> Ready | Response:
     older release serves on the newer schema. It is asked for all that this code reads, so
     that a migration which takes something away is noticed here.
     """
-    release = request.state.settings.release
+    release = request.state.settings.slipway_release
     try:
         async with (
             asyncio.timeout(TIMEOUT),

@@ -115,7 +115,7 @@ def render(
 async def index(
     filters: Annotated[Filters, Query()], request: Request, database: Database
 ) -> HTMLResponse:
-    release = request.state.settings.release
+    release = request.state.settings.slipway_release
     headers = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
     try:
         async with database.connection() as connection:

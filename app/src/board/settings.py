@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     api_token: Annotated[SecretStr, AfterValidator(strong)]
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     pool_size: Annotated[int, Field(ge=1, le=100)] = 4
-    release: str = "dev"
+    slipway_release: str = "dev"
 
 
 def load_settings() -> Settings:

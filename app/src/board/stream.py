@@ -38,7 +38,7 @@ class Feed:
         self.settings = settings
         self.pool = pool
         self.viewers: set[Queue] = set()
-        self.hello = json.dumps({"type": "hello", "release": settings.release})
+        self.hello = json.dumps({"type": "hello", "release": settings.slipway_release})
 
     async def run(self) -> None:
         """Listen until cancelled, and connect again when the database was away."""

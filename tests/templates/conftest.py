@@ -46,7 +46,6 @@ class Host:
             "ansible_facts": {
                 "distribution": "Debian",
                 "distribution_major_version": self.debian,
-                "processor_vcpus": 2,
                 "python_version": self.python,
             },
         }

@@ -114,7 +114,8 @@ def test_each_that_waits_for_a_slot_to_end_waits_longer_than_the_one_before(host
 
 
 @pytest.mark.parametrize(
-    ("app", "module", "workers"), [("shop", "shop.main:app", 3), ("hello", "hello:api", 2)]
+    ("app", "module", "workers"),
+    [("shop", "shop.main:app", 3), ("hello", "hello:api", len(os.sched_getaffinity(0)))],
 )
 def test_gunicorn_takes_its_settings(
     host: Host, app: str, module: str, workers: int, tmp_path: Path

@@ -74,12 +74,12 @@ def parse(text: str) -> Directive:
 
 def shared(host: Host, **variables: Any) -> Directive:
     """Return what all sites share."""
-    return parse(host.render("nginx", "etc/nginx/conf.d/slipway.conf.j2", **variables))
+    return parse(host.render("nginx", "etc/nginx/conf.d/00-slipway.conf.j2", **variables))
 
 
 def site(host: Host, item: str = SHOP, **variables: Any) -> Directive:
     """Return the configuration of one site."""
-    template = "etc/nginx/sites-available/site.conf.j2"
+    template = "etc/nginx/conf.d/site.conf.j2"
     return parse(host.render("nginx", template, item=item, **variables))
 
 

@@ -48,6 +48,7 @@ def test_the_board_holds_the_releases_of_this_very_run(stack: Stack) -> None:
 def test_readiness_is_the_database_and_its_schema(stack: Stack) -> None:
     answer = stack.get("https://board.test/readyz")
     assert answer.status_code == 200
+    assert answer.json()["release"] in stack.run("readlink /srv/board/live/release")
     assert (
         answer.json()["schema_version"]
         == psql(stack, "postgres", "SELECT version_num FROM alembic_version")[1]

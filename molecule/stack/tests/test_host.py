@@ -147,7 +147,20 @@ def test_the_host_needs_no_git_and_no_compiler(stack: Stack) -> None:
         assert not stack.host.exists(command), command
 
 
-def test_a_dry_run_on_a_converged_host_foresees_no_change(inventory: Path) -> None:
-    run = play("site.yml", inventory, "--check", "--diff")
+@pytest.mark.parametrize("user", ["deploy", "root"])
+def test_a_dry_run_on_a_converged_host_foresees_no_change(inventory: Path, user: str) -> None:
+    run = play("site.yml", inventory, "--check", "--diff", "-e", f"ansible_user={user}")
     assert run.returncode == 0, run.stdout[-3000:]
     assert set(changes(run).values()) == {0}, run.stdout
+
+
+def test_no_secret_is_in_what_a_run_says(inventory: Path, tmp_path: Path) -> None:
+    # A new secret makes the run write it, or here foresee that, with all that Ansible can say of it.
+    (tmp_path / "secret.json").write_text(
+        '{"fastapi_app_board_token": "another-one-for-this-test-98765"}'
+    )
+    run = play("site.yml", inventory, "--check", "--diff", "-vvv", "-e", f"@{tmp_path}/secret.json")
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert min(changes(run).values()) > 0
+    for secret in ("another-one-for-this-test", "only-for-this-test"):
+        assert secret not in run.stdout + run.stderr

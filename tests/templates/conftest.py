@@ -28,6 +28,15 @@ def read(path: Path) -> dict[str, Any]:
     return said
 
 
+@cache
+def inventory() -> dict[str, Any]:
+    """Return what the inventory says, with what follows from it worked out, as preflight does."""
+    said = read(ROOT / "tests/templates/inventory.yml")
+    templar = Templar(DataLoader(), said | read(ROOT / "playbooks/vars/stack.yml"))
+    worked_out: dict[str, Any] = templar.template(said)
+    return worked_out
+
+
 @dataclass(frozen=True)
 class Host:
     """A host of one Debian release, as far as templates can tell."""
@@ -49,15 +58,14 @@ class Host:
                 "python_version": self.python,
             },
         }
-        for path in (
-            ROOT / f"roles/{role}/defaults/main.yml",
-            ROOT / "tests/templates/inventory.yml",
-            ROOT / "playbooks/vars/stack.yml",
-            ROOT / f"roles/{role}/vars/main.yml",
-            ROOT / f"roles/{role}/vars/Debian_{self.debian}.yml",
-        ):
-            found |= read(path)
-        return found
+        return (
+            found
+            | read(ROOT / f"roles/{role}/defaults/main.yml")
+            | inventory()
+            | read(ROOT / "playbooks/vars/stack.yml")
+            | read(ROOT / f"roles/{role}/vars/main.yml")
+            | read(ROOT / f"roles/{role}/vars/Debian_{self.debian}.yml")
+        )
 
     def render(self, role: str, template: str, **variables: Any) -> str:
         """Return a template of a role, rendered.

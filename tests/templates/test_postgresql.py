@@ -101,6 +101,7 @@ def test_the_script_stops_at_the_first_error(host: Host) -> None:
 
 
 def test_only_applications_with_a_database_have_one(host: Host) -> None:
-    assert re.findall(r"\\set db '(.+)'", script(host)) == ["goods"]
-    assert re.findall(r"\\set app '(.+)'", script(host)) == ["shop"]
-    assert re.findall(r"CREATE EXTENSION %I', '(\w+)'", script(host)) == ["pg_trgm", "pg_trgm"]
+    text = script(host)
+    assert re.findall(r"\\set db '(.+)'", text) == ["goods"]
+    assert re.findall(r"\\set app '(.+)'", text) == ["shop"]
+    assert re.findall(r"CREATE EXTENSION %I', '(\w+)'", text) == ["pg_trgm", "pg_trgm"]

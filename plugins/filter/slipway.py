@@ -26,6 +26,11 @@ DOMAIN = re.compile(
     r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
 )
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+# What no application can be called, whatever the host: users and services of Debian's, and names derived from others.
+RESERVED = re.compile(
+    r"root|postgres|postgresql|www-data|nginx|ssh|sshd|nobody|daemon|systemd.*|.*_(owner|migrator)"
+)
+RESERVED_DATABASES = {"postgres", "template0", "template1"}
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ESCAPED, ESCAPE = re.compile(r'(["\\`$])'), r"\\\1"
 
@@ -128,8 +133,16 @@ def _value_errors(name: str, app: App) -> list[str]:
         errors.append(
             f"{where}.database.name: {app['database']['name']!r} must be a letter, then letters, digits, _ or -"
         )
+    if app["database"] and app["database"]["name"] in RESERVED_DATABASES:
+        errors.append(
+            f"{where}.database.name: {app['database']['name']} is PostgreSQL's own; choose another"
+        )
     for key in ("env", "secrets"):
         for variable, value in app[key].items():
+            if variable == "PATH":
+                errors.append(
+                    f"{where}.{key}.PATH: the release's own environment comes first in it; remove it"
+                )
             if not VARIABLE.fullmatch(str(variable)):
                 errors.append(
                     f"{where}.{key}.{variable}: is not a name for an environment variable"
@@ -154,6 +167,10 @@ def _validated(apps: Mapping[str, Any]) -> tuple[dict[str, App], list[str]]:
         if not NAME.fullmatch(str(name)):
             errors.append(
                 f"{where}: the name must be a lower-case letter, then letters, digits, _ or -, at most 20"
+            )
+        elif RESERVED.fullmatch(name):
+            errors.append(
+                f"{where}: the name is taken by the system or by another application's roles; choose another"
             )
         if not isinstance(given, Mapping):
             errors.append(f"{where}: must be a dict with at least source, module and domains")

@@ -292,16 +292,16 @@ def test_static_files_get_a_compressed_sibling_where_it_pays(
     (folder / "small.css").write_text("a {}\n")
     (folder / "photo.jpg").write_bytes(b"x" * 5000)
     with tarfile.open(tmp_path / "out.tar", "w") as archive:
-        release_build.add_static(archive, folder)
+        release_build.add_static(archive, folder, "id/static")
     with tarfile.open(tmp_path / "out.tar") as archive:
         members = {member.name: member for member in archive.getmembers()}
     assert set(members) == {
-        "static/big.css",
-        "static/big.css.gz",
-        "static/small.css",
-        "static/photo.jpg",
+        "id/static/big.css",
+        "id/static/big.css.gz",
+        "id/static/small.css",
+        "id/static/photo.jpg",
     }
-    assert members["static/big.css.gz"].mtime == members["static/big.css"].mtime
+    assert members["id/static/big.css.gz"].mtime == members["id/static/big.css"].mtime
     assert {(member.uid, member.mode) for member in members.values()} == {(0, 0o644)}
 
 

@@ -30,9 +30,9 @@ RETURN = r"""
 id: {description: The release's id, 12 hexadecimal digits., type: str, returned: success}
 version: {description: 'What people call it: the commit of a git source, else the id.', type: str, returned: success}
 target: {description: 'The target, such as cp313-x86_64-glibc2.41.', type: str, returned: success}
-archive: {description: 'Path of the tar: src/, requirements.txt, dist/ and static/.', type: str, returned: success}
+archive: {description: 'Path of a tar, <id>/ with src/, requirements.txt, dist/, static/.', type: str, returned: success}
 wheels_id: {description: Digest over the target and its requirements., type: str, returned: success}
-wheels_archive: {description: Path of the tar with the wheels., type: str, returned: success}
+wheels_archive: {description: 'Path of the tar: <wheels_id>/ with the wheels.', type: str, returned: success}
 uv: {description: Path of the uv binary for the target., type: str, returned: success}
 uv_version: {description: Its version., type: str, returned: success}
 """
@@ -448,12 +448,12 @@ def add_text(archive: tarfile.TarFile, name: str, content: bytes, mtime: float) 
     archive.addfile(member, io.BytesIO(content))
 
 
-def add_static(archive: tarfile.TarFile, folder: Path) -> None:
-    """Add a folder of static files as ``static/``, with a ``.gz`` beside each file that is worth one."""
+def add_static(archive: tarfile.TarFile, folder: Path, prefix: str) -> None:
+    """Add a folder of static files under a prefix, with a ``.gz`` beside each file that is worth one."""
     for path in sorted(folder.rglob("*")):
         if not path.is_file():
             continue
-        name = f"static/{path.relative_to(folder)}"
+        name = f"{prefix}/{path.relative_to(folder)}"
         add(archive, path, name)
         content = path.read_bytes()
         if path.suffix in COMPRESSIBLE and len(content) >= 512:
@@ -476,7 +476,7 @@ def build_wheels(
 ) -> tuple[str, Path, bool]:
     """Return the id and the archive of the wheels of locked requirements, and whether it was made just now."""
     lines = "".join(f"{line}\n" for _, line in sorted(requirements.items()))
-    wheels_id = digest([], lines, target.name)
+    wheels_id = digest([], lines, target.name, RECIPE)
     archive_path = build_dir / "wheels" / f"{wheels_id}.tar"
     if archive_path.exists():
         return wheels_id, archive_path, False
@@ -485,7 +485,7 @@ def build_wheels(
         fetch_wheels(out.parent / "requirements.txt", target, out.parent / "wheels")
         with tarfile.open(out, "w") as archive:
             for wheel in sorted((out.parent / "wheels").iterdir()):
-                add(archive, wheel, wheel.name)
+                add(archive, wheel, f"{wheels_id}/{wheel.name}")
     return wheels_id, archive_path, True
 
 
@@ -585,17 +585,17 @@ def build(params: dict[str, Any]) -> dict[str, Any]:
             )
             with tarfile.open(out, "w:gz", compresslevel=1) as archive:
                 for name, path in files if kind != "wheel" else []:
-                    add(archive, path, f"src/{name}")
+                    add(archive, path, f"{release_id}/src/{name}")
                 add_text(
                     archive,
-                    "requirements.txt",
+                    f"{release_id}/requirements.txt",
                     "".join(f"{line}\n" for _, line in sorted(requirements.items())).encode(),
                     0,
                 )
                 if wheel:
-                    add(archive, wheel, f"dist/{wheel.name}")
+                    add(archive, wheel, f"{release_id}/dist/{wheel.name}")
                 if static:
-                    add_static(archive, static)
+                    add_static(archive, static, f"{release_id}/static")
     return {
         "changed": fetched or downloaded or built,
         "id": release_id,

@@ -27,8 +27,9 @@ apps:
         What serves: release (its id), environment, gunicorn and unit (SHA-256 of the slot's files), active and enabled
         (by systemd). Empty texts and false where nothing does.
       type: dict
-    slots: {description: 'By slot, blue and green: active, by systemd.', type: dict}
+    slots: {description: 'By slot, blue and green: active and enabled, by systemd.', type: dict}
     releases: {description: 'Complete releases, newest first: app, id, version, target, wheels, migrated.', type: list}
+    wheels: {description: Ids of the wheels that are kept., type: list}
 """
 
 import hashlib
@@ -50,6 +51,11 @@ def target_name(link: Path) -> str:
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal digits; empty if there is no file."""
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def enabled(unit: str) -> bool:
+    """Tell whether systemd starts a unit at boot."""
+    return (UNITS / "multi-user.target.wants" / unit).is_symlink()
 
 
 def release(folder: Path) -> dict[str, Any]:
@@ -76,10 +82,17 @@ def state(home: Path, active: dict[str, bool]) -> dict[str, Any]:
             "gunicorn": sha256(slot / "gunicorn.conf.py"),
             "unit": sha256(UNITS / f"{name}@.service"),
             "active": active.get(unit, False),
-            "enabled": (UNITS / "multi-user.target.wants" / unit).is_symlink(),
+            "enabled": enabled(unit),
         },
-        "slots": {slot: {"active": active.get(f"{name}@{slot}.service", False)} for slot in SLOTS},
+        "slots": {
+            slot: {
+                "active": active.get(f"{name}@{slot}.service", False),
+                "enabled": enabled(f"{name}@{slot}.service"),
+            }
+            for slot in SLOTS
+        },
         "releases": [release(path.parent) for path in complete],
+        "wheels": sorted(path.name for path in home.glob("wheels/*")),
     }
 
 

@@ -11,6 +11,7 @@ are on the control node before either starts. Prints seconds (median, min, max) 
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -57,21 +58,25 @@ def recap(output: str) -> int:
 
 def material(folder: Path) -> None:
     """Lay out what floor.sh needs, from the very archives that site.yml has built for its host."""
-    releases, wheels = ROOT / ".slipway/build/releases", ROOT / ".slipway/build/wheels"
-    newest = max(releases.glob("board-*-cp313-*.tar.gz"), key=lambda path: path.stat().st_mtime)
+    built = ROOT / ".slipway/build"
+    newest = max(built.glob("releases/board-*-cp313-*"), key=lambda path: path.stat().st_mtime)
     with tarfile.open(newest) as archive:
         archive.extractall(folder)
-    wanted = (folder / "requirements.txt").read_text()
-    for candidate in wheels.glob("*.tar"):
+    (release,) = folder.iterdir()
+    for item in release.iterdir():
+        item.rename(folder / item.name)
+    pins = (folder / "requirements.txt").read_text().count("==")
+    for candidate in built.glob("wheels/*.tar"):
         with tarfile.open(candidate) as archive:
             names = archive.getnames()
-            if any("cp313" in name for name in names) and len(names) == wanted.count("=="):
-                archive.extractall(folder / "wheels")
+            if any("cp313" in name for name in names) and len(names) == pins:
+                archive.extractall(folder)
+                (folder / Path(names[0]).parent).rename(folder / "wheels")
                 break
     else:
         sys.exit("no wheels in .slipway/build; is the release built?")
-    (uv,) = (ROOT / ".slipway/build/uv").glob("uv-*-x86_64")
-    (folder / "uv").hardlink_to(uv)
+    (uv,) = built.glob("uv/uv-*-x86_64")
+    shutil.copy(uv, folder / "uv")
 
 
 def floor(folder: Path) -> None:

@@ -66,12 +66,13 @@ def test_nobody_gets_in_but_by_the_socket_and_as_oneself(host: Host) -> None:
     ]
 
 
-def test_clusters_are_made_with_checksums_and_utf_8(host: Host) -> None:
+def test_clusters_are_made_by_the_role_with_checksums_and_utf_8(host: Host) -> None:
     text = host.render("postgresql", "etc/postgresql-common/createcluster.d/slipway.conf.j2")
-    (line,) = (line for line in text.splitlines() if not line.startswith("#"))
-    name, equals, value = shlex.split(line)
-    assert (name, equals) == ("initdb_options", "=")
-    assert value.split() == ["--data-checksums", "--encoding=UTF8", "--locale=C.UTF-8"]
+    settings = [shlex.split(line) for line in text.splitlines() if not line.startswith("#")]
+    assert settings == [
+        ["initdb_options", "=", "--data-checksums --encoding=UTF8 --locale=C.UTF-8"],
+        ["create_main_cluster", "=", "false"],
+    ]
 
 
 def script(host: Host, **variables: Any) -> str:

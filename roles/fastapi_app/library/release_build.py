@@ -30,7 +30,7 @@ RETURN = r"""
 id: {description: The release's id, 12 hexadecimal digits., type: str, returned: success}
 version: {description: 'What people call it: the commit of a git source, else the id.', type: str, returned: success}
 target: {description: 'The target, such as cp313-x86_64-glibc2.41.', type: str, returned: success}
-archive: {description: 'Path of a tar, <id>/ with src/, requirements.txt, dist/, static/.', type: str, returned: success}
+archive: {description: 'Path of a tar: id with src, requirements.txt, dist, static.', type: str, returned: success}
 wheels_id: {description: Digest over the target and its requirements., type: str, returned: success}
 wheels_archive: {description: 'Path of the tar: <wheels_id>/ with the wheels.', type: str, returned: success}
 uv: {description: Path of the uv binary for the target., type: str, returned: success}

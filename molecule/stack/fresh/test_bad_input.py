@@ -82,6 +82,16 @@ def test_applications_that_cannot_be_built() -> None:
     assert "apps.static.static.path: the source has no folder 'nowhere'" in said
 
 
+def test_an_application_with_the_name_of_somebody_else() -> None:
+    HOST.run("useradd --system taken")
+    try:
+        said = refused("-e", apps(taken={}))
+        assert "stack13 has, not made by Slipway: user taken" in said
+        assert "another name" in said
+    finally:
+        HOST.run("userdel taken")
+
+
 def test_an_option_that_no_role_has() -> None:
     assert "nginx_htpps_port" in (said := refused("-e", "nginx_htpps_port=444"))
     assert "nginx_https_port" in said

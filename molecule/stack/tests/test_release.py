@@ -92,6 +92,30 @@ def test_a_release_that_does_not_import_leaves_the_old_one_serving_and_says_why(
     assert play("playbooks/deploy.yml", inventory).returncode == 0
 
 
+def test_a_failure_after_the_switch_takes_nothing_down_and_the_next_run_ends_what_was_begun(
+    stacks: list[Stack], inventory: Path
+) -> None:
+    before = releases(stacks)
+    slots = [stack.run("readlink /srv/notes/live").strip() for stack in stacks]
+    for stack in stacks:  # the ledger, which is written after the switch, can't be
+        stack.run("sh -c 'cd /srv/notes && mv releases.jsonl kept && mkdir releases.jsonl'")
+    commit("\n# a third release\n")
+    assert play("playbooks/deploy.yml", inventory).returncode != 0
+    after = releases(stacks)
+    assert set(before).isdisjoint(after)
+    old = [f"notes@{slot.removeprefix('slots/')}" for slot in slots]
+    assert all(stack.host.service(unit).is_running for stack, unit in zip(stacks, old, strict=True))
+
+    for stack in stacks:
+        stack.run("sh -c 'cd /srv/notes && rmdir releases.jsonl && mv kept releases.jsonl'")
+    run = play("playbooks/deploy.yml", inventory)
+    assert run.returncode == 0, run.stdout[-4000:]
+    assert releases(stacks) == after
+    for stack, unit in zip(stacks, old, strict=True):
+        service = stack.host.service(unit)
+        assert not service.is_running and not service.is_enabled
+
+
 def test_status_tells_what_serves(stacks: list[Stack], inventory: Path) -> None:
     status = play("playbooks/status.yml", inventory)
     assert status.returncode == 0, status.stdout[-3000:]

@@ -126,6 +126,19 @@ def test_a_git_version_is_resolved_to_its_commit(
     assert not (tree / ".git").exists()
 
 
+def test_a_folder_is_called_what_git_calls_it(
+    release_build: ModuleType, source: Path, tmp_path: Path
+) -> None:
+    git(source, "add", ".")
+    git(source, "commit", "--quiet", "-m", "first")
+    git(source, "tag", "v1")
+    assert release_build.described(source) == "v1"
+    (source / "shop/main.py").write_text("app = 1\n")
+    assert release_build.described(source) == "v1-dirty"
+    (tmp_path / "plain").mkdir()
+    assert release_build.described(tmp_path / "plain") == ""
+
+
 def test_a_git_branch_that_moved_is_fetched_again(
     release_build: ModuleType, source: Path, tmp_path: Path
 ) -> None:

@@ -28,7 +28,7 @@ options:
 
 RETURN = r"""
 id: {description: The release's id, 12 hexadecimal digits., type: str, returned: success}
-version: {description: 'What people call it: the commit of a git source, else the id.', type: str, returned: success}
+version: {description: 'What people call it: a commit or a version; empty without git.', type: str, returned: success}
 target: {description: 'The target, such as cp313-x86_64-glibc2.41.', type: str, returned: success}
 archive: {description: 'Path of a tar: id with src, requirements.txt, dist, static.', type: str, returned: success}
 wheels_id: {description: Digest over the target and its requirements., type: str, returned: success}
@@ -204,6 +204,14 @@ def folder_files(folder: Path) -> list[Path]:
         return walked(folder)
     tracked = {Path(name) for name in listed.split("\0") if name}
     return [path for path in walked(folder) if path in tracked] if tracked else walked(folder)
+
+
+def described(folder: Path) -> str:
+    """Return what git calls the state of a folder, such as ``v1.2-3-g0a1b2c4-dirty``; empty without git."""
+    try:
+        return run("git", "describe", "--always", "--tags", "--dirty", cwd=folder).strip()
+    except BuildError:
+        return ""
 
 
 def fetch_git(url: str, version: str, cache: Path) -> tuple[Path, str]:
@@ -599,7 +607,9 @@ def build(params: dict[str, Any]) -> dict[str, Any]:
     return {
         "changed": fetched or downloaded or built,
         "id": release_id,
-        "version": commit or release_id,
+        "version": str(parse_wheel_filename(folder.name)[1])
+        if kind == "wheel"
+        else commit or described(folder),
         "target": target.name,
         "archive": str(archive_path),
         "wheels_id": wheels_id,

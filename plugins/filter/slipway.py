@@ -108,11 +108,9 @@ def _value_errors(name: str, app: App) -> list[str]:
             errors.append(
                 f"{where}.domains: {domain!r} is not a host name in lower case; write it without scheme, port and path"
             )
-    if app["workers"] != "auto" and not (
-        app["workers"].isdigit() and 1 <= int(app["workers"]) <= 512
-    ):
+    if app["workers"] != "auto" and not re.fullmatch(r"[1-9][0-9]{0,2}", app["workers"]):
         errors.append(
-            f"{where}.workers: {app['workers']!r} is neither 'auto' nor a number from 1 to 512"
+            f"{where}.workers: {app['workers']!r} is neither 'auto' nor a number from 1 to 999"
         )
     if not app["health"].startswith("/"):
         errors.append(f"{where}.health: {app['health']!r} is not a path; begin it with a slash")
@@ -129,7 +127,7 @@ def _value_errors(name: str, app: App) -> list[str]:
         errors.append(
             f"{where}.migrate: there is no database to migrate; add 'database: {{name: {name}}}' or remove it"
         )
-    if app["database"] and not re.fullmatch(r"[a-z_][a-z0-9_-]{0,39}", app["database"]["name"]):
+    if app["database"] and not re.fullmatch(r"[a-z][a-z0-9_-]{0,40}", app["database"]["name"]):
         errors.append(
             f"{where}.database.name: {app['database']['name']!r} must be a letter, then letters, digits, _ or -"
         )

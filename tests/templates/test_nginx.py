@@ -144,27 +144,30 @@ def test_a_site_answers_to_all_its_domains_with_its_certificate(host: Host) -> N
 def test_connections_to_an_application_are_kept_for_less_than_a_retired_slot_waits(
     host: Host,
 ) -> None:
-    upstream = site(host).blocks("upstream")["shop"]
+    upstream = site(host).blocks("upstream")["slipway_shop"]
     assert upstream.one("server") == "unix:/srv/shop/live/app.sock max_fails=0"
     assert int(upstream.one("keepalive")) > 0
     kept = int(upstream.one("keepalive_time").removesuffix("s"))
     assert upstream.one("keepalive_timeout") == f"{kept}s"
     assert kept < host.variables("fastapi_app")["fastapi_app_settle_time"]
 
-    slower = site(host, nginx_upstream_keepalive_time=2).blocks("upstream")["shop"]
+    slower = site(host, nginx_upstream_keepalive_time=2).blocks("upstream")["slipway_shop"]
     assert slower.one("keepalive_time") == slower.one("keepalive_timeout") == "2s"
 
 
 def test_the_application_is_told_the_truth_about_the_client(host: Host) -> None:
     location = servers(host)[1].blocks("location")["/"]
-    assert location.one("proxy_pass") == "http://shop"
+    assert location.one("proxy_pass") == "http://slipway_shop"
     assert location.one("proxy_http_version") == "1.1"
     assert dict(header.split(" ", 1) for header in location.all("proxy_set_header")) == {
-        "Host": "$http_host",
+        "Host": "$host",
         "Connection": "$slipway_connection",
         "Upgrade": "$http_upgrade",
         "X-Forwarded-For": "$remote_addr",
         "X-Forwarded-Proto": "$scheme",
+        "X-Forwarded-Host": "$host",
+        "X-Real-IP": "$remote_addr",
+        "Forwarded": "",
         "X-Request-ID": "$request_id",
     }
     upgrade = shared(host).blocks("map")["$http_upgrade $slipway_connection"]
@@ -202,4 +205,4 @@ def test_the_access_log_is_json_with_the_request_id(host: Host) -> None:
     assert line["status"] == line["bytes"] == line["seconds"] == 1
 
     for found in servers(host):
-        assert found.one("access_log") == "/var/log/nginx/shop.json slipway"
+        assert found.one("access_log") == "/var/log/nginx/shop.json.log slipway"

@@ -81,6 +81,15 @@ def test_every_change_of_the_source_is_another_release(
     assert release_build.digest(files(release_build, source), "lock") != before
 
 
+def test_git_that_does_not_answer_is_no_reason_to_ship_everything(
+    release_build: ModuleType, source: Path
+) -> None:
+    (source / ".git").rename(source.parent / "moved")
+    (source / ".git").write_text("gitdir: /nonexistent\n")
+    with pytest.raises(release_build.BuildError, match="not a git repository"):
+        release_build.folder_files(source)
+
+
 def test_the_lock_is_part_of_the_id(release_build: ModuleType, source: Path) -> None:
     ids = {release_build.digest(files(release_build, source), lock) for lock in ("one", "two")}
     assert len(ids) == 2
@@ -305,7 +314,9 @@ def test_static_files_get_a_compressed_sibling_where_it_pays(
     (folder / "small.css").write_text("a {}\n")
     (folder / "photo.jpg").write_bytes(b"x" * 5000)
     with tarfile.open(tmp_path / "out.tar", "w") as archive:
-        release_build.add_static(archive, folder, "id/static")
+        files = [(f"static/{path.name}", path) for path in sorted(folder.iterdir())]
+        files.append(("other.css", folder / "big.css"))
+        release_build.add_static(archive, files, "static/", "id/static")
     with tarfile.open(tmp_path / "out.tar") as archive:
         members = {member.name: member for member in archive.getmembers()}
     assert set(members) == {

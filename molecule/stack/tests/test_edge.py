@@ -130,7 +130,7 @@ def test_the_application_sees_the_client_and_no_forgery(stack: Stack) -> None:
 def test_a_request_has_one_id_in_answer_and_log(stack: Stack) -> None:
     answer = stack.get("https://board.test/readyz?looked=for")
     (identifier,) = answer.headers.get_list("X-Request-ID")
-    line = json.loads(stack.run(f"grep -h {identifier} /var/log/nginx/board.json"))
+    line = json.loads(stack.run(f"grep -h {identifier} /var/log/nginx/board.json.log"))
     assert (line["status"], line["method"], line["uri"], line["protocol"]) == (
         200,
         "GET",

@@ -194,14 +194,11 @@ def walked(folder: Path) -> list[Path]:
 def folder_files(folder: Path) -> list[Path]:
     """Return the files of a folder that are its source: what git tracks or would track.
 
-    Without git, and where a work tree ignores the whole folder, all files but those of tools.
+    Outside of git, and where a work tree ignores the whole folder, all files but those of tools.
     """
-    try:
-        listed = run(
-            "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=folder
-        )
-    except BuildError:
+    if not any((parent / ".git").exists() for parent in (folder, *folder.resolve().parents)):
         return walked(folder)
+    listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=folder)
     tracked = {Path(name) for name in listed.split("\0") if name}
     return [path for path in walked(folder) if path in tracked] if tracked else walked(folder)
 
@@ -456,12 +453,14 @@ def add_text(archive: tarfile.TarFile, name: str, content: bytes, mtime: float) 
     archive.addfile(member, io.BytesIO(content))
 
 
-def add_static(archive: tarfile.TarFile, folder: Path, prefix: str) -> None:
-    """Add a folder of static files under a prefix, with a ``.gz`` beside each file that is worth one."""
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file():
+def add_static(
+    archive: tarfile.TarFile, files: list[tuple[str, Path]], folder: str, prefix: str
+) -> None:
+    """Add the files of a folder of the source under a prefix, with a ``.gz`` beside each that is worth one."""
+    for name, path in files:
+        if not Path(name).is_relative_to(folder) or not path.is_file():
             continue
-        name = f"{prefix}/{path.relative_to(folder)}"
+        name = f"{prefix}/{Path(name).relative_to(folder)}"
         add(archive, path, name)
         content = path.read_bytes()
         if path.suffix in COMPRESSIBLE and len(content) >= 512:
@@ -517,7 +516,7 @@ def fetch_uv(requirements: Path, target: Target, build_dir: Path) -> tuple[str, 
     return pinned[1], path, True
 
 
-def build_project(files: list[tuple[str, Path]], folder: Path) -> Path:
+def build_project(files: list[tuple[str, Path]], folder: Path, target: Target) -> Path:
     """Build a project's wheel from a copy of its files, and return its path within the scratch folder."""
     copy = folder / "project"
     for name, path in files:
@@ -528,6 +527,7 @@ def build_project(files: list[tuple[str, Path]], folder: Path) -> Path:
     except BuildError as error:
         raise BuildError(f"source: its wheel can't be built: {error}") from error
     (wheel,) = (folder / "dist").glob("*.whl")
+    check_wheel(wheel, target)
     return wheel
 
 
@@ -587,7 +587,7 @@ def build(params: dict[str, Any]) -> dict[str, Any]:
             wheel = (
                 folder
                 if kind == "wheel"
-                else build_project(files, out.parent)
+                else build_project(files, out.parent, target)
                 if is_package(folder)
                 else None
             )
@@ -602,8 +602,8 @@ def build(params: dict[str, Any]) -> dict[str, Any]:
                 )
                 if wheel:
                     add(archive, wheel, f"{release_id}/dist/{wheel.name}")
-                if static:
-                    add_static(archive, static, f"{release_id}/static")
+                if params["static"]:
+                    add_static(archive, files, params["static"], f"{release_id}/static")
     return {
         "changed": fetched or downloaded or built,
         "id": release_id,

@@ -14,7 +14,7 @@ options:
 """
 
 RETURN = r"""
-host: {description: 'SHA-256 of the files that declare users and folders: sysusers, tmpfiles.', type: dict}
+host: {description: 'SHA-256 of what declares users and folders, and whether they are made.', type: dict}
 apps:
   description: A dict by application.
   type: dict
@@ -24,8 +24,8 @@ apps:
     previous: {description: 'The id of the release that served before; empty if there is none.', type: str}
     serving:
       description: >-
-        What serves: release (its id), environment, gunicorn and unit (SHA-256 of the slot's files), active and enabled
-        (by systemd). Empty texts and false where nothing does.
+        What serves: release (its id), environment, gunicorn and unit (SHA-256 of its files), migrated (of what),
+        active and enabled (by systemd). Empty texts and false where nothing does.
       type: dict
     slots: {description: 'By slot, blue and green: active and enabled, by systemd.', type: dict}
     releases: {description: 'Complete releases, newest first: app, id, version, target, wheels, migrated.', type: list}
@@ -34,6 +34,7 @@ apps:
 
 import hashlib
 import json
+import pwd
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,30 @@ def enabled(unit: str) -> bool:
     return (UNITS / "multi-user.target.wants" / unit).is_symlink()
 
 
+def text(path: Path) -> str:
+    """Return what a file holds; empty if there is no file."""
+    return path.read_text().strip() if path.is_file() else ""
+
+
 def release(folder: Path) -> dict[str, Any]:
     """Return what a complete release says of itself in its ``release.json``."""
     said: dict[str, Any] = json.loads((folder / "release.json").read_text())
-    return {**said, "migrated": (folder / "migrated").exists()}
+    return {**said, "migrated": text(folder / "migrated")}
+
+
+def exists(user: str) -> bool:
+    """Tell whether the host has a user."""
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
+
+
+def made(home: Path) -> bool:
+    """Tell whether all that is declared for an application is there, not only declared."""
+    users = (home.name, f"{home.name}_migrator")
+    return all(map(exists, users)) and (home / "slots/green/app.sock").is_symlink()
 
 
 def state(home: Path, active: dict[str, bool]) -> dict[str, Any]:
@@ -81,6 +102,7 @@ def state(home: Path, active: dict[str, bool]) -> dict[str, Any]:
             "environment": sha256(slot / "environment"),
             "gunicorn": sha256(slot / "gunicorn.conf.py"),
             "unit": sha256(UNITS / f"{name}@.service"),
+            "migrated": text(slot / "release" / "migrated"),
             "active": active.get(unit, False),
             "enabled": enabled(unit),
         },
@@ -109,12 +131,15 @@ def main() -> None:
     if units:
         # is-active prints a line for each unit, in order, and fails if any is not active: that is no error here.
         _, out, _ = module.run_command(["systemctl", "is-active", *units])
-        active = dict(zip(units, (line == "active" for line in out.splitlines()), strict=False))
+        # One that is on its way up, or down, runs too.
+        at_rest = {"inactive", "failed", "unknown"}
+        active = dict(zip(units, (line not in at_rest for line in out.splitlines()), strict=False))
     root = Path(module.params["root"])
     module.exit_json(
         host={
             "sysusers": sha256(Path("/etc/sysusers.d/slipway.conf")),
             "tmpfiles": sha256(Path("/etc/tmpfiles.d/slipway.conf")),
+            "made": all(made(root / name) for name in names),
         },
         apps={name: state(root / name, active) for name in names},
     )

@@ -68,7 +68,7 @@ def test_applications_that_cannot_be_built() -> None:
             attribute={"module": "server:app"},
             module={"module": "sever:application"},
             source={"source": "tests/apps/nowhere"},
-            lock={"lock": "nowhere.txt"},
+            lockfile={"lock": "nowhere.txt"},
             nolock={"source": "tests/apps/ping", "module": "ping:app"},
             static={"static": {"path": "nowhere"}},
         ),
@@ -77,7 +77,7 @@ def test_applications_that_cannot_be_built() -> None:
     assert "apps.attribute.module: server.py does not define 'app'" in said
     assert "apps.module.module: 'sever:application' is not in the source" in said
     assert "apps.source.source: " in said and "nowhere does not exist" in said
-    assert "apps.lock.lock: no nowhere.txt in the source" in said
+    assert "apps.lockfile.lock: no nowhere.txt in the source" in said
     assert "apps.nolock.lock: no requirements.txt or uv.lock in the source" in said
     assert "apps.static.static.path: the source has no folder 'nowhere'" in said
 

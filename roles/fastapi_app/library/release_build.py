@@ -15,15 +15,19 @@ options:
   name: {type: str, required: true, description: The application's name; messages name its keys as apps.<name>.<key>.}
   source: {type: str, required: true, description: A folder, the URL of a git repository, or a wheel.}
   version: {type: str, default: "", description: Branch, tag or commit of a git source.}
+  folder: {type: str, default: "", description: The application's folder in the source.}
   lock: {type: str, default: "", description: Path of the lock; found in the source if empty.}
   module: {type: str, required: true, description: The application as package.module:attribute.}
   static: {type: str, default: "", description: Folder of static files in the source.}
-  python: {type: str, required: true, description: The target's Python, such as 3.13.5.}
+  frontend: {type: str, default: "", description: 'Folder of a front end, in the source or on the control node.'}
+  python: {type: str, default: system, description: 'The interpreter: system, a version, or an archive.'}
+  system_python: {type: str, required: true, description: 'The version of the host''s own Python, such as 3.13.5.'}
   architecture: {type: str, required: true, description: The target's machine, such as x86_64.}
   glibc: {type: str, required: true, description: The target's C library, such as 2.41.}
   source_root: {type: path, required: true, description: What a relative source or lock starts from.}
   build_dir: {type: path, required: true, description: Where releases are built and kept.}
   uv_requirements: {type: path, required: true, description: Hash-locked requirement of the uv that the host gets.}
+  server_requirements: {type: path, required: true, description: Hash-locked requirements of the server kit.}
 """
 
 RETURN = r"""
@@ -35,6 +39,11 @@ wheels_id: {description: Digest over the target and its requirements., type: str
 wheels_archive: {description: 'Path of the tar: <wheels_id>/ with the wheels.', type: str, returned: success}
 uv: {description: Path of the uv binary for the target., type: str, returned: success}
 uv_version: {description: Its version., type: str, returned: success}
+interpreter:
+  description: The id, version and archive of the Python to ship; empty where it is the host's own.
+  type: dict
+  returned: success
+server: {description: 'What the server kit added to the lock, such as gunicorn 26.0.0.', type: list, returned: success}
 """
 
 import ast
@@ -546,7 +555,7 @@ def build(params: dict[str, Any]) -> dict[str, Any]:
     Raises:
         BuildError: It can't be built; the message begins with the key of the application that is wrong.
     """
-    target = Target(params["python"], params["architecture"], params["glibc"])
+    target = Target(params["system_python"], params["architecture"], params["glibc"])
     root, build_dir = Path(params["source_root"]), Path(params["build_dir"])
     kind = source_kind(params["source"])
     commit = ""
@@ -616,18 +625,20 @@ def build(params: dict[str, Any]) -> dict[str, Any]:
         "wheels_archive": str(wheels_archive),
         "uv": str(uv_path),
         "uv_version": uv_version,
+        "interpreter": {},
+        "server": [],
     }
 
 
 def main() -> None:
     """Run as an Ansible module."""
-    texts = ("name", "source", "module", "python", "architecture", "glibc")
-    spec: dict[str, Any] = {key: {"type": "str", "required": True} for key in texts}
-    spec |= {key: {"type": "str", "default": ""} for key in ("version", "lock", "static")}
-    spec |= {
-        key: {"type": "path", "required": True}
-        for key in ("source_root", "build_dir", "uv_requirements")
-    }
+    required = ("name", "source", "module", "system_python", "architecture", "glibc")
+    optional = ("version", "folder", "lock", "static", "frontend")
+    paths = ("source_root", "build_dir", "uv_requirements", "server_requirements")
+    spec: dict[str, Any] = {key: {"type": "str", "required": True} for key in required}
+    spec |= {key: {"type": "str", "default": ""} for key in optional}
+    spec |= {key: {"type": "path", "required": True} for key in paths}
+    spec["python"] = {"type": "str", "default": "system"}
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     try:
         with locked(Path(module.params["build_dir"]) / "lock"):

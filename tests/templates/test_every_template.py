@@ -19,6 +19,7 @@ GIVEN: dict[str, dict[str, Any]] = {
         "__fastapi_app_name": "shop",
         "__fastapi_app_release_id": "0123456789ab",
         "__fastapi_app_state": {"live": "blue"},
+        "__fastapi_app_process": {"name": "digest", "run": "true", "on_calendar": "daily"},
     },
 }
 # Fed to psql: no file on any host.

@@ -23,6 +23,10 @@ USERS = "etc/sysusers.d/slipway.conf.j2"
 GUNICORN = "srv/gunicorn.conf.py.j2"
 ENVIRONMENT = "srv/environment.j2"
 FOLDERS = "etc/tmpfiles.d/slipway.conf.j2"
+TIMER = "etc/systemd/system/app@.timer.j2"
+COMMANDS = "srv/commands.j2"
+WORKER = {"name": "worker", "run": 'printf "<%s>" "$MOTTO" two'}
+DIGEST = {"name": "digest", "run": "true", "on_calendar": "Mon..Fri 07:00"}
 APPS = ("shop", "hello")
 
 needs_systemd = pytest.mark.skipif(
@@ -95,6 +99,67 @@ def test_the_unit_comes_back_after_a_crash_and_after_any_number_of_them(host: Ho
     assert unit["StartLimitIntervalSec"] == ["0"]
 
 
+@needs_systemd
+def test_systemd_has_no_complaint_about_services_and_timers(host: Host, tmp_path: Path) -> None:
+    units = {
+        "shop-worker@blue.service": render(host, UNIT, __fastapi_app_process=WORKER),
+        "shop-digest@blue.service": render(host, UNIT, __fastapi_app_process=DIGEST),
+        "shop-digest@blue.timer": render(host, TIMER, __fastapi_app_process=DIGEST),
+    }
+    for name, text in units.items():
+        (tmp_path / name).write_text(text)
+    said = ran("systemd-analyze", "verify", *(tmp_path / name for name in units))
+    complaints = [line for line in said.stderr.splitlines() if any(name in line for name in units)]
+    assert complaints == []
+
+
+def test_a_service_runs_as_the_application_does_but_for_its_command(host: Host) -> None:
+    application = settings(render(host, UNIT))
+    service = settings(render(host, UNIT, __fastapi_app_process=WORKER))
+    differ = {key for key in application | service if application[key] != service[key]}
+    assert differ == {"Description", "Type", "NotifyAccess", "ExecStart"}
+    assert service["ExecStart"] == ["/bin/sh /srv/shop/slots/%i/commands worker"]
+
+
+def test_a_job_runs_when_its_timer_says_and_not_at_boot(host: Host) -> None:
+    job = settings(render(host, UNIT, __fastapi_app_process=DIGEST))
+    timer = settings(render(host, TIMER, __fastapi_app_process=DIGEST))
+    assert job["Type"] == ["oneshot"]
+    assert "Restart" not in job and "WantedBy" not in job
+    assert timer["OnCalendar"] == ["Mon..Fri 07:00"]
+    assert timer["WantedBy"] == ["timers.target"]
+
+
+def test_every_unit_says_whose_it_is(host: Host) -> None:
+    # By this they are found again when the inventory no longer names them.
+    for template, process in ((UNIT, {}), (UNIT, DIGEST), (TIMER, DIGEST)):
+        unit = render(host, template, __fastapi_app_process=process)
+        assert "\nX-Slipway-App=shop\n" in unit
+
+
+def test_commands_are_run_as_a_shell_reads_them_and_a_failing_one_ends_them(
+    host: Host, tmp_path: Path
+) -> None:
+    migrate = [
+        {"run": "echo one\nfalse\necho two", "as": "owner"},
+        {"run": "echo three", "as": "app"},
+    ]
+    spec = {"services": [WORKER], "timers": [DIGEST], "migrate": migrate}
+    path = tmp_path / "commands"
+    path.write_text(render(host, COMMANDS, __fastapi_app_spec=spec))
+
+    def run(name: str) -> tuple[int, str]:
+        said = subprocess.run(
+            ["sh", path, name], env={"MOTTO": "a  $b"}, capture_output=True, text=True, check=False
+        )
+        return said.returncode, said.stdout
+
+    assert run("worker") == (0, "<a  $b><two>")
+    assert run("digest") == (0, "")
+    assert run("migrate.1") == (1, "one\n")
+    assert run("migrate.2") == (0, "three\n")
+
+
 def test_no_setting_of_the_application_stands_in_the_unit(host: Host) -> None:
     # A unit is readable by all; only PATH is set there.
     unit = render(host, UNIT)
@@ -139,6 +204,26 @@ def test_gunicorn_takes_its_settings(
     assert taken["control_socket_disable"] == "True"
 
 
+@pytest.mark.parametrize(
+    ("path", "strip_path", "root_path"),
+    [("/", True, None), ("/a/b", True, "/a/b"), ("/a/b", False, None)],
+)
+def test_an_application_below_a_path_is_told_of_it_where_nginx_takes_it_off(
+    host: Host, tmp_path: Path, path: str, strip_path: bool, root_path: str | None
+) -> None:
+    spec = {
+        "module": "shop:create_app('a')",
+        "workers": "auto",
+        "path": path,
+        "strip_path": strip_path,
+    }
+    conf = tmp_path / "gunicorn.conf.py"
+    conf.write_text(render(host, GUNICORN, __fastapi_app_spec=spec))
+    read = runpy.run_path(str(conf))
+    assert read["worker_class"].CONFIG_KWARGS.get("root_path") == root_path
+    assert read["wsgi_app"] == "shop:create_app('a')"
+
+
 def test_the_worker_ends_its_lifespan_in_time(host: Host, tmp_path: Path) -> None:
     path = tmp_path / "gunicorn.conf.py"
     path.write_text(render(host, GUNICORN))
@@ -164,6 +249,7 @@ def test_the_environment_arrives_to_the_letter(host: Host, tmp_path: Path) -> No
         "MOTTO": 'it\'s 50 % "off" at $HOME, `id` \\ and\n  a second line # with no comment',
         "SESSION_KEY": "the-only-secret-there-is",
         "SLIPWAY_RELEASE": "0123456789ab",
+        "SLIPWAY_SHARED": "/srv/shop/shared",
     }
     assert {name: read_by_a_shell(path, name) for name in wanted} == wanted
 

@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import hmac
 import re
+import shlex
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -162,6 +163,19 @@ def _database_errors(where: str, database: App) -> list[str]:
     return errors
 
 
+def _is_one_command(run: str) -> bool:
+    """Tell whether a shell would take a text for one command, which it can then give its place to."""
+    words = shlex.shlex(run, posix=True, punctuation_chars=True)
+    words.whitespace_split = True
+    try:
+        found = list(words)
+    except ValueError:  # a quotation without end
+        return False
+    return (
+        bool(found) and "\n" not in run and not any(set(word) <= set(";&|()<>") for word in found)
+    )
+
+
 def _process_errors(where: str, app: App) -> list[str]:
     """Return what is wrong with an application's services and timers."""
     errors = []
@@ -171,8 +185,10 @@ def _process_errors(where: str, app: App) -> list[str]:
             errors.append(
                 f"{where}.{key}: {item['name']!r} must be a lower-case letter, then letters, digits or -, at most 30"
             )
-        if not item["run"].strip() or "\n" in item["run"]:
-            errors.append(f"{where}.{key}: run of {item['name']} must be one line with a command")
+        if not _is_one_command(item["run"]):
+            errors.append(
+                f"{where}.{key}: run of {item['name']} must be one command; put several into sh -c '...'"
+            )
     for name, times in Counter(item["name"] for _, item in processes).items():
         if times > 1:
             errors.append(f"{where}.services, {where}.timers: {name} is listed {times} times")
@@ -523,6 +539,34 @@ def scram_sha_256(password: str, user: str) -> str:
     return "SCRAM-SHA-256$4096:{}${}:{}".format(*texts)
 
 
+def unit_files(app: App) -> list[dict[str, Any]]:
+    """Return the unit files of an application: name, template in the role, and the service or timer that it is for."""
+    folder = "etc/systemd/system"
+    service, timer = f"{folder}/app@.service.j2", f"{folder}/app@.timer.j2"
+    files: list[dict[str, Any]] = [
+        {"name": f"{app['name']}@.service", "template": service, "process": {}}
+    ]
+    for process in app["services"] + app["timers"]:
+        unit = f"{app['name']}-{process['name']}@"
+        files.append({"name": f"{unit}.service", "template": service, "process": process})
+        if "on_calendar" in process:
+            files.append({"name": f"{unit}.timer", "template": timer, "process": process})
+    return files
+
+
+def started_units(app: App, slot: str) -> list[str]:
+    """Return the units of a slot that are started, and at boot too, the application's own first.
+
+    The service of a timer is not among them: its timer starts it.
+    """
+    name = app["name"]
+    return [
+        f"{name}@{slot}.service",
+        *(f"{name}-{process['name']}@{slot}.service" for process in app["services"]),
+        *(f"{name}-{process['name']}@{slot}.timer" for process in app["timers"]),
+    ]
+
+
 def status_table(
     apps: Mapping[str, Any], host: str, health: Iterable[Mapping[str, Any]]
 ) -> list[str]:
@@ -573,6 +617,8 @@ class FilterModule:
             "slipway_leaves": leaves,
             "slipway_scram_sha_256": scram_sha_256,
             "slipway_sites": sites,
+            "slipway_started_units": started_units,
             "slipway_status": status_table,
+            "slipway_unit_files": unit_files,
             "slipway_unknown_options": unknown_options,
         }

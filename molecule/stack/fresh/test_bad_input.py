@@ -69,7 +69,7 @@ def test_applications_that_cannot_be_built() -> None:
             module={"module": "sever:application"},
             source={"source": "tests/apps/nowhere"},
             lockfile={"lock": "nowhere.txt"},
-            nolock={"source": "tests/apps/ping", "module": "ping:app"},
+            nolock={"source": "tests/apps/ping", "module": "ping:create_app()"},
             static={"static": {"path": "nowhere"}},
         ),
     )

@@ -1,0 +1,1 @@
+"""Hands news feeds on as JSON."""

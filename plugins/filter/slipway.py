@@ -526,12 +526,12 @@ def environment(
 
 
 def scram_sha_256(password: str, user: str) -> str:
-    """Return the verifier that PostgreSQL keeps of a password (RFC 5803), the same for the same input.
+    """Return the verifier that PostgreSQL keeps of a password in ASCII (RFC 5803), the same for the same input.
 
-    So that what the server has can be compared with what it should have, and the password itself is never sent.
-    The salt is derived from both, hence no two roles or passwords share one.
+    So what the server has can be compared with what it should have, and the password itself is never sent. The salt is
+    the user's alone: a server tells it to whoever asks, so it must say nothing of the password.
     """
-    salt = hmac.digest(password.encode(), f"slipway {user}".encode(), "sha256")[:16]
+    salt = hashlib.sha256(f"slipway {user}".encode()).digest()[:16]
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, 4096)
     client = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
     server = hmac.digest(salted, b"Server Key", "sha256")

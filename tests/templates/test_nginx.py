@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
-from .conftest import Host
+from .conftest import ROOT, Host, read, trusted
 
-SHOP, HELLO = "{{ nginx_sites[0] }}", "{{ nginx_sites[1] }}"
+# A site of one application, another of one that has nothing but itself, and one that three share.
+SHOP, HELLO, DESK = "{{ nginx_sites[0] }}", "{{ nginx_sites[1] }}", "{{ nginx_sites[2] }}"
 TOKEN = re.compile(r"""\s+|\#[^\n]*|(?P<mark>[{};])|"([^"]*)"|'([^']*)'|([^\s{};"'\#]+)""")
 
 
@@ -156,16 +159,17 @@ def test_connections_to_an_application_are_kept_for_less_than_a_retired_slot_wai
 
 
 def test_the_application_is_told_the_truth_about_the_client(host: Host) -> None:
-    location = servers(host)[1].blocks("location")["/"]
-    assert location.one("proxy_pass") == "http://slipway_shop"
-    assert location.one("proxy_http_version") == "1.1"
-    assert dict(header.split(" ", 1) for header in location.all("proxy_set_header")) == {
+    _, https = servers(host)
+    assert https.blocks("location")["/"].one("proxy_pass") == "http://slipway_shop"
+    assert https.one("proxy_http_version") == "1.1"
+    assert dict(header.split(" ", 1) for header in https.all("proxy_set_header")) == {
         "Host": "$host",
         "Connection": "$slipway_connection",
         "Upgrade": "$http_upgrade",
         "X-Forwarded-For": "$remote_addr",
         "X-Forwarded-Proto": "$scheme",
         "X-Forwarded-Host": "$host",
+        "X-Forwarded-Prefix": "$slipway_prefix",
         "X-Real-IP": "$remote_addr",
         "Forwarded": "",
         "X-Request-ID": "$request_id",
@@ -179,7 +183,6 @@ def test_static_files_are_served_from_the_live_release(host: Host) -> None:
     location = servers(host, nginx_static_max_age=60)[1].blocks("location")["/assets/"]
     # A slash at the end of both, or /assets../ would lead out of the folder.
     assert location.one("alias") == "/srv/shop/live/release/static/"
-    assert location.one("gzip_static") == "on"
     # add_header is inherited only where there is none: each location needs the request id again.
     assert location.all("add_header") == [
         "Cache-Control public, max-age=60",
@@ -187,8 +190,272 @@ def test_static_files_are_served_from_the_live_release(host: Host) -> None:
     ]
 
 
+@pytest.mark.parametrize("item", [SHOP, DESK])
+def test_files_are_served_with_their_compressed_sibling_and_caches_are_told(
+    host: Host, item: str
+) -> None:
+    _, https = servers(host, item)
+    assert https.one("gzip_static") == https.one("gzip_vary") == "on"
+
+
 def test_an_application_without_static_files_is_asked_for_everything(host: Host) -> None:
     assert list(servers(host, HELLO)[1].blocks("location")) == ["/"]
+
+
+def test_applications_of_one_domain_are_one_site(host: Host) -> None:
+    whole = site(host, DESK)
+    assert whole.blocks("upstream").keys() == {"slipway_desk", "slipway_till", "slipway_old"}
+    for found in servers(host, DESK):
+        assert found.one("server_name") == "desk.test"
+    assert servers(host, DESK)[1].one("ssl_certificate") == "/etc/slipway/tls/desk/fullchain.pem"
+
+
+# A location, and the application that is asked there; None for files, or where no application is asked.
+@pytest.mark.parametrize(
+    ("location", "app"),
+    [
+        ("/", None),
+        ("/api/", "desk"),
+        ("= /api", "desk"),
+        ("/ws/", "desk"),
+        ("= /ws", "desk"),
+        ("= /till-1.x", None),
+        ("/till-1.x/", None),
+        ("/till-1.x/static/", None),
+        ("/till-1.x/api/", "till"),
+        ("= /till-1.x/api", "till"),
+        ("/old/", "old"),
+        ("= /old", "old"),
+    ],
+)
+def test_each_path_leads_to_its_application(host: Host, location: str, app: str | None) -> None:
+    asked = servers(host, DESK)[1].blocks("location")[location].all("proxy_pass")
+    assert [to.removesuffix("$slipway_rest") for to in asked] == (
+        [f"http://slipway_{app}"] if app else []
+    )
+
+
+def test_there_is_no_location_but_those(host: Host) -> None:
+    assert len(servers(host, DESK)[1].blocks("location")) == 12
+
+
+@pytest.mark.parametrize("item", [SHOP, HELLO, DESK])
+def test_no_location_has_headers_of_its_own_for_the_application(host: Host, item: str) -> None:
+    # It would inherit none of the others.
+    for location in servers(host, item)[1].blocks("location").values():
+        assert location.all("proxy_set_header") == location.all("proxy_hide_header") == []
+
+
+def rest(host: Host, prefix: str, request_uri: str) -> str:
+    """Return what the map for prefixes says, as Nginx finds it: the first expression that matches, else the default."""
+    prefixed = shared(host).blocks("map")["$slipway_prefix $request_uri $slipway_rest"]
+    for directive in prefixed.within:
+        flags = re.IGNORECASE if directive.name.startswith("~*") else re.NOFLAG
+        match = directive.name.startswith("~") and re.search(
+            directive.name.lstrip("~*"), f"{prefix} {request_uri}", flags
+        )
+        if match:
+            return match.expand(directive.arguments[0].replace("$", "\\"))
+    return prefixed.one("default")
+
+
+@pytest.mark.parametrize(
+    ("request_uri", "asked"),
+    [
+        ("/till-1.x/", "/"),
+        ("/till-1.x/api", "/api"),
+        ("/till-1.x/api?q=%2F", "/api?q=%2F"),
+        ("/till-1.x/a%2Fb%20c//d", "/a%2Fb%20c//d"),
+        ("/till-1.x//a", "//a"),
+        ("/till-1.x/a..b/...c/.d/e.?f=/../g", "/a..b/...c/.d/e.?f=/../g"),
+        ("/till-1.x/%0d%0aX:y", "/%0d%0aX:y"),
+        # Nothing: Nginx's own idea of the path is passed on.
+        ("/%74ill-1.x/a%2Fb", ""),
+        ("//till-1.x/a", ""),
+        ("/./till-1.x/a", ""),
+        ("/old/../till-1.x/a", ""),
+        ("/till-1.x/a/../b", ""),
+        ("/till-1.x/a/%2e%2E/b", ""),
+        ("/till-1.x/a%2F..%2fb", ""),
+        ("/till-1.x/a/..", ""),
+        ("/till-1.x/.?q", ""),
+        ("/till-1yx/a", ""),
+        ("/till-1.xy/a", ""),
+    ],
+)
+def test_a_prefix_is_taken_off_and_the_rest_is_left_to_the_letter(
+    host: Host, request_uri: str, asked: str
+) -> None:
+    assert rest(host, "/till-1.x", request_uri) == asked
+
+
+def test_where_the_letters_do_not_serve_the_path_as_nginx_reads_it_is_passed_on(host: Host) -> None:
+    for location in ("/till-1.x/api/", "= /till-1.x/api"):
+        found = servers(host, DESK)[1].blocks("location")[location]
+        assert found.one("set") == "$slipway_prefix /till-1.x"
+        assert found.one("proxy_pass") == "http://slipway_till$slipway_rest"
+        pattern, replacement, flag = found.one("rewrite").split()
+        assert (replacement, flag) == ("$1", "break")
+        # (?s), since a path may well have a newline in it once it is decoded.
+        assert re.sub(pattern, r"\1", "/till-1.x/api/a\nb") == "/api/a\nb"
+        assert not re.search(pattern, "/till-1yx/api/")
+
+
+def test_a_path_that_is_not_taken_off_is_left_alone(host: Host) -> None:
+    for location in ("/old/", "= /old"):
+        found = servers(host, DESK)[1].blocks("location")[location]
+        assert [directive.name for directive in found.within] == ["proxy_pass"]
+        assert found.one("proxy_pass") == "http://slipway_old"
+    # Which tells the application of no prefix either.
+    assert shared(host).blocks("map")[" $slipway_prefix"].one("default") == ""
+
+
+@pytest.mark.parametrize("port", [443, 8443])
+def test_a_path_without_its_slash_leads_to_the_one_with_it(host: Host, port: int) -> None:
+    _, https = servers(host, DESK, nginx_https_port=port)
+    moved = https.blocks("location")["= /till-1.x"]
+    # Without a port or a name: the client keeps those that it has come by.
+    assert moved.one("return") == "308 /till-1.x/$is_args$args"
+    assert https.one("absolute_redirect") == "off"
+
+
+@pytest.mark.parametrize(
+    ("location", "folder"),
+    [
+        ("/", "/srv/desk/live/release/frontend"),
+        ("/till-1.x/", "/srv/till/live/release/frontend"),
+    ],
+)
+def test_a_front_end_answers_what_is_no_file_with_its_page(
+    host: Host, location: str, folder: str
+) -> None:
+    found = servers(host, DESK)[1].blocks("location")[location]
+    assert found.one("alias") == f"{folder}/"
+    # No folder as such, which would be listed or forbidden, and no redirection, which could go round in circles.
+    assert found.one("try_files") == "$uri $uri/index.html index.html =404"
+    # live, slots/blue/release are links as well.
+    assert found.one("disable_symlinks") == f"on from={folder}"
+    assert found.all("add_header") == [
+        "Cache-Control $slipway_frontend_cache",
+        "X-Request-ID $request_id always",
+    ]
+
+
+def test_a_page_is_asked_for_each_time_and_other_files_are_kept(host: Host) -> None:
+    kept = shared(host, nginx_static_max_age=60).blocks("map")["$uri $slipway_frontend_cache"]
+    assert kept.one("default") == "public, max-age=60"
+    (page,) = [d for d in kept.within if d.name != "default"]
+    assert page.arguments == ["no-cache"]
+    for uri, fresh in {
+        "/index.html": True,
+        "/shop/docs//index.html": True,
+        "/assets/app.js": False,
+        "/a.html.js": False,
+    }.items():
+        assert bool(re.search(page.name.removeprefix("~"), uri)) == fresh
+
+
+@pytest.mark.parametrize(
+    ("item", "location"),
+    [(SHOP, "/assets/"), (DESK, "/"), (DESK, "/till-1.x/"), (DESK, "/till-1.x/static/")],
+)
+def test_hidden_files_are_not_served(host: Host, item: str, location: str) -> None:
+    ((argument, hidden),) = (
+        servers(host, item)[1].blocks("location")[location].blocks("location").items()
+    )
+    assert hidden.one("return") == "404"
+    pattern = argument.removeprefix("~ ")
+    for uri in ("/.env", "/.git/config", "/a/.b", "/.well-known", "/.well-knowns/a"):
+        assert re.search(pattern, uri), uri
+    for uri in ("/index.html", "/a.b/c.d", "/.well-known/security.txt"):
+        assert not re.search(pattern, uri), uri
+
+
+def test_a_site_without_an_application_at_its_root_does_not_show_debians_welcome(
+    host: Host,
+) -> None:
+    only = "{{ nginx_sites[2] | combine({'apps': nginx_sites[2].apps[2:]}) }}"
+    _, https = servers(host, only)
+    assert https.blocks("location").keys() == {"/old/", "= /old", "/"}
+    assert https.blocks("location")["/"].one("return") == "404"
+
+
+def refusals(host: Host, **variables: Any) -> list[str]:
+    """Return what the preflight has against a list of sites."""
+    messages = []
+    tasks: Any = read(ROOT / "roles/nginx/tasks/preflight.yml")
+    for task in tasks:
+        if "loop" not in task:
+            continue  # it is about the host
+        check = task["ansible.builtin.assert"]
+        given = host.variables("nginx") | task["vars"] | trusted(variables)
+        for item in Templar(DataLoader(), given).template(task["loop"]):
+            templar = Templar(DataLoader(), given | {"item": item})
+            if not templar.template(trust_as_template(f"{{{{ {check['that']} }}}}")):
+                messages.append(str(templar.template(check["fail_msg"])))
+    return messages
+
+
+def sites(*apps: dict[str, Any], **given: Any) -> list[dict[str, Any]]:
+    """Return a list of one site."""
+    filled = [
+        {"name": f"app{number}", "upstream": "unix:/x"} | app for number, app in enumerate(apps)
+    ]
+    common = {"name": "one", "domains": ["one.test"], "certificate": "/c", "key": "/k"}
+    return [{**common, "apps": filled, **given}]
+
+
+def test_the_preflight_has_nothing_against_what_the_inventory_says(host: Host) -> None:
+    assert refusals(host) == []
+    assert refusals(host, nginx_sites=[], nginx_absent_sites=["gone"]) == []
+
+
+FRONT = {"frontend": {"path": "/f", "api": ["/api/"]}}
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"nginx_sites": sites({}, {})}, ["/ of the site one", "app0, app1", "path"]),
+        ({"nginx_sites": sites({"path": "/a"}, {"path": "/a"})}, ["/a/ of the site one"]),
+        ({"nginx_sites": sites(FRONT, {"path": "/api"})}, ["/api/ of the site one"]),
+        (
+            {"nginx_sites": sites({"path": "/a"}, {"static": {"url": "/a/", "path": "/s"}})},
+            ["/a/ of the site one", "static.url"],
+        ),
+        ({"nginx_sites": sites({"name": "B"})}, ["apps[].name", '"B"', "lower-case letter"]),
+        ({"nginx_sites": sites({}, name="a;b")}, ["nginx_sites[].name", '"a;b"']),
+        ({"nginx_absent_sites": ["../x"]}, ["nginx_absent_sites", '"../x"']),
+        ({"nginx_sites": sites({}, domains=["A.test"])}, ["domains", '"A.test"', "host names"]),
+        ({"nginx_sites": sites({}, domains=[])}, ["domains", "at least one"]),
+        ({"nginx_sites": sites({"path": "/"})}, ["path", '"/"', "such as /shop"]),
+        ({"nginx_sites": sites({"path": "shop"})}, ["path", '"shop"']),
+        ({"nginx_sites": sites({"path": "/shop/"})}, ["path", '"/shop/"']),
+        ({"nginx_sites": sites({"path": "/a/../b"})}, ["path", '"/a/../b"']),
+        ({"nginx_sites": sites({"path": "/a b"})}, ["path", '"/a b"']),
+        (
+            {"nginx_sites": sites({"static": {"url": "/s", "path": "/s"}})},
+            ["static.url", '"/s"', "slash at both ends"],
+        ),
+        (
+            {"nginx_sites": sites({"frontend": {"path": "/f", "api": ["api/"]}})},
+            ["frontend.api", '"api/"'],
+        ),
+        ({"nginx_sites": sites({}) + sites({"name": "b"}, domains=["two.test"])}, ["one twice"]),
+        ({"nginx_sites": sites({}) + sites({"name": "b"}, name="two")}, ["one.test twice"]),
+        (
+            {"nginx_sites": sites({}) + sites({}, name="two", domains=["two.test"])},
+            ["app0 twice"],
+        ),
+        ({"nginx_sites": sites({}), "nginx_absent_sites": ["one"]}, ["one twice", "absent"]),
+    ],
+)
+def test_what_can_not_be_is_refused(
+    host: Host, variables: dict[str, Any], words: list[str]
+) -> None:
+    (message,) = refusals(host, **variables)
+    for word in ["host1", *words]:
+        assert word in message
 
 
 def test_a_body_has_a_limit(host: Host) -> None:

@@ -7,10 +7,12 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import testinfra
@@ -20,6 +22,8 @@ from websockets.sync.client import connect as connect_websocket
 
 ROOT = Path(__file__).resolve().parents[1]
 SSH_CONFIG = ROOT / ".slipway/ssh/config"
+
+Answer = TypeVar("Answer")
 
 
 def play(playbook: str, inventory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -50,6 +54,14 @@ def changes(run: subprocess.CompletedProcess[str]) -> dict[str, int]:
         )
         for line in lines
     }
+
+
+def eventually(ask: Callable[[], Answer], seconds: float = 10) -> Answer:
+    """Ask until the answer is something, or time is up, and return it."""
+    deadline = time.monotonic() + seconds
+    while not (answer := ask()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return answer
 
 
 @dataclass(frozen=True)

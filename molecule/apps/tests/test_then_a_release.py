@@ -1,0 +1,71 @@
+"""A new version of an application takes its worker and its timer with it, and finds the files of the old one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.stack import ROOT, Stack, eventually, play
+
+SHOP = ROOT / ".slipway/apps/shop/services/shop/src/shop/main.py"
+PICTURE = "https://shop.test/products/2/picture"
+
+
+def serving(stacks: list[Stack]) -> str:
+    """Return the shop's release, which is the same on all hosts."""
+    (release,) = {stack.get("https://shop.test/health").json()["release"] for stack in stacks}
+    return str(release)
+
+
+def confirmed(stack: Stack) -> object:
+    """Buy something, and return the release whose worker has confirmed that."""
+    bought = stack.request("POST", "https://shop.test/purchases", json={"product": 2}).json()
+    url = f"https://shop.test/purchases/{bought['id']}"
+    return eventually(lambda: stack.get(url).json()["confirmed_by"])
+
+
+def check_processes(stack: Stack, release: str) -> None:
+    """Check that worker and timer are those of a release, and there but once."""
+    assert confirmed(stack) == release
+    slot = stack.run("readlink /srv/shop/live").strip().rpartition("/")[2]
+    listed = "systemctl list-units --plain --no-legend --state=active 'shop*.service' 'shop*.timer'"
+    active = {line.split()[0] for line in stack.run(listed).splitlines()}
+    assert active == {
+        f"shop@{slot}.service",
+        f"shop-worker@{slot}.service",
+        f"shop-report@{slot}.timer",
+    }
+    enabled = "systemctl list-unit-files --plain --no-legend --state=enabled 'shop*'"
+    assert {line.split()[0] for line in stack.run(enabled).splitlines()} == active
+    stack.run(f"systemctl start shop-report@{slot}.service")
+    assert stack.get("https://shop.test/report").json()["release"] == release
+
+
+def test_worker_and_timer_go_with_the_release_and_back(
+    stacks: list[Stack], inventory: Path
+) -> None:
+    before = serving(stacks)
+    for stack in stacks:
+        assert stack.request("PUT", PICTURE, content=b"kept").status_code == 204
+
+    SHOP.write_text(SHOP.read_text() + "\n# another version\n")
+    deploy = play("playbooks/deploy.yml", inventory)
+    assert deploy.returncode == 0, deploy.stdout[-4000:]
+    after = serving(stacks)
+    assert after != before
+    for stack in stacks:
+        check_processes(stack, after)
+        assert stack.get(PICTURE).content == b"kept"
+        assert stack.request("PUT", PICTURE, content=b"renewed").status_code == 204
+
+    back = play("playbooks/rollback.yml", inventory, "-e", "app=shop")
+    assert back.returncode == 0, back.stdout[-4000:]
+    assert serving(stacks) == before
+    for stack in stacks:
+        check_processes(stack, before)
+        assert stack.get(PICTURE).content == b"renewed"
+
+
+def test_what_prepares_a_release_ran_once_for_each(stack: Stack) -> None:
+    seedings = "runuser -u postgres -- psql -XAtd shop -c 'SELECT release FROM seeding ORDER BY id'"
+    releases = stack.run(seedings).split()
+    assert len(releases) == 2 and len(set(releases)) == 2

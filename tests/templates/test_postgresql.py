@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
+import socket
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
 import pytest
@@ -16,9 +23,15 @@ CONF = "etc/postgresql/main/conf.d/slipway.conf.j2"
 HBA = "etc/postgresql/main/pg_hba.slipway.conf.j2"
 SCRIPT = "databases.sql.j2"
 SERVERS = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+needs_server = pytest.mark.skipif(not SERVERS, reason="this machine has no PostgreSQL")
+
+SHOP: dict[str, Any] = {"name": "goods", "user": "shop", "extensions": ["pg_trgm"]}
+# The script is the same for all.
+HOST = Host("13", "3.13.5")
+PASSWORD = """it's a "password", with 50 % $HOME \\ / : @ in it"""
 
 
-@pytest.mark.skipif(not SERVERS, reason="this machine has no PostgreSQL")
+@needs_server
 def test_the_server_reads_the_settings_as_they_were_meant(host: Host, tmp_path: Path) -> None:
     path = tmp_path / "postgresql.conf"
     path.write_text(
@@ -57,12 +70,53 @@ def test_the_server_reads_the_settings_as_they_were_meant(host: Host, tmp_path: 
     assert {name: read(name) for name in wanted} == wanted
 
 
+@pytest.mark.parametrize(
+    ("addresses", "password", "wanted"),
+    [
+        ([], "", ""),
+        ([], "secret", "localhost"),
+        (["10.0.0.1"], "secret", "10.0.0.1, localhost"),
+        (["localhost"], "secret", "localhost"),
+        (["*"], "secret", "*"),  # an address that is taken twice is an error in the log
+        (["0.0.0.0"], "secret", "0.0.0.0"),
+        (["10.0.0.1"], "", "10.0.0.1"),
+    ],
+)
+def test_the_server_listens_where_a_password_is_of_use(
+    host: Host, addresses: list[str], password: str, wanted: str
+) -> None:
+    absent = {"name": "old", "user": "old", "password": "secret", "state": "absent"}
+    text = host.render(
+        "postgresql",
+        CONF,
+        postgresql_listen_addresses=addresses,
+        postgresql_databases=[SHOP | {"password": password}, absent],
+    )
+    assert f"listen_addresses = '{wanted}'\n" in text
+
+
+def rules(host: Host, *databases: dict[str, Any]) -> list[list[str]]:
+    """Return the lines of pg_hba.conf, each as its words."""
+    lines = host.render("postgresql", HBA, postgresql_databases=list(databases)).splitlines()
+    return [line.split() for line in lines if line and not line.startswith("#")]
+
+
 def test_nobody_gets_in_but_by_the_socket_and_as_oneself(host: Host) -> None:
-    lines = host.render("postgresql", HBA).splitlines()
-    rules = [line.split() for line in lines if line and not line.startswith("#")]
-    assert rules == [
+    assert rules(host, SHOP) == [
         ["local", "all", "postgres", "peer"],
         ["local", '"goods"', '"shop","shop_migrator"', "peer"],
+    ]
+
+
+def test_whoever_has_a_password_gets_in_from_the_host_itself_too(host: Host) -> None:
+    other = {"name": "other", "user": "other"}
+    gone = {"name": "old", "user": "old", "password": "secret", "state": "absent"}
+    assert rules(host, SHOP | {"password": "secret"}, other, gone) == [
+        ["local", "all", "postgres", "peer"],
+        ["local", '"goods"', '"shop","shop_migrator"', "peer"],
+        ["host", '"goods"', '"shop","shop_migrator"', "127.0.0.1/32", "scram-sha-256"],
+        ["host", '"goods"', '"shop","shop_migrator"', "::1/128", "scram-sha-256"],
+        ["local", '"other"', '"other","other_migrator"', "peer"],
     ]
 
 
@@ -80,15 +134,193 @@ def script(host: Host, **variables: Any) -> str:
     return host.render("postgresql", SCRIPT, **variables)
 
 
-def test_a_dry_run_says_all_that_a_run_does_and_does_none_of_it(host: Host) -> None:
-    query = re.compile(r"^(SELECT (?:(?!^\\).)+)^\\(g|gexec)$", re.DOTALL | re.MULTILINE)
+@dataclass(frozen=True)
+class Server:
+    """A throw-away server with the role's own pg_hba.conf, but that the socket trusts everybody."""
 
-    def queries(text: str, verb: str) -> list[str]:
-        return [said for said, found in query.findall(text) if found == verb]
+    folder: Path
+    port: int
+
+    def control(self, program: str, *arguments: str) -> None:
+        """Run one of the programs that refuse to be root. Output goes to a file: the server keeps it open."""
+        user = {"user": "nobody", "group": "nogroup", "extra_groups": []}
+        with (self.folder / "output").open("a") as output:
+            subprocess.run(
+                [SERVERS[-1].parent / program, "-D", self.folder / "data", *arguments],
+                stdout=output, stderr=output, check=True, cwd=self.folder,
+                **(user if os.geteuid() == 0 else {}),  # type: ignore[call-overload]
+            )  # fmt: skip
+
+    def psql(self, host: str, user: str, *arguments: str, password: str = "") -> Popen[str]:
+        """Start psql, which asks nobody for a password."""
+        command = (SERVERS[-1].parent / "psql", "-XqAtw", "-h", host, "-p", str(self.port))
+        return Popen(
+            [*command, "-U", user, *arguments], env={"PGPASSWORD": password}, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def query(self, statement: str, database: str = "postgres") -> str:
+        """Return what a statement of the superuser says."""
+        asks = ("-d", database, "-c", statement)
+        said, error = self.psql(str(self.folder), "postgres", *asks).communicate()
+        assert error == ""
+        return said.strip()
+
+    def script(self, *databases: dict[str, Any], dry: bool = False) -> list[str]:
+        """Run the role's script as its task does, and return what it shows."""
+        text = script(HOST, postgresql_databases=list(databases), ansible_check_mode=dry)
+        shown, error = self.psql(str(self.folder), "postgres", "-f", "-").communicate(text)
+        assert error == ""
+        assert "SCRAM" not in shown
+        return shown.splitlines()
+
+    def log_in(self, user: str, password: str, database: str = "goods") -> str:
+        """Return as whom one is logged in over TCP, or why one is not."""
+        asks = ("-d", database, "-c", "SELECT current_user")
+        return "".join(self.psql("127.0.0.1", user, *asks, password=password).communicate()).strip()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Server]:
+    """Return a server of this machine's newest PostgreSQL, where a shop has a password."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    folder = Path(tempfile.mkdtemp(prefix="slipway-"))  # a socket's path must be short
+    server = Server(folder, port)
+    try:
+        folder.chmod(0o755)
+        if os.geteuid() == 0:
+            shutil.chown(folder, "nobody", "nogroup")
+        server.control("initdb", "-U", "postgres", "-N", "--no-locale", "-E", "UTF8")
+        rules = HOST.render("postgresql", HBA, postgresql_databases=[SHOP | {"password": PASSWORD}])
+        (folder / "data/pg_hba.conf").write_text(f"local all all trust\n{rules}")
+        options = f"-k {folder} -p {port} -c listen_addresses=localhost -c fsync=off"
+        server.control("pg_ctl", "-w", "-s", "-o", options, "start")
+        yield server
+        server.control("pg_ctl", "-w", "-s", "-m", "fast", "stop")
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def server(cluster: Server) -> Iterator[Server]:
+    """Return the server, which is emptied afterwards."""
+    yield cluster
+    databases, roles = catalog(cluster)
+    for name in databases:
+        cluster.query(f"DROP DATABASE {name} WITH (FORCE)")
+    for role in roles:
+        cluster.query(f"DROP ROLE {role}")
+
+
+def catalog(server: Server) -> tuple[set[str], set[str]]:
+    """Return the databases and the roles that there are, but for the server's own."""
+    databases = server.query("SELECT datname FROM pg_database").split()
+    roles = server.query("SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_'").split()
+    return set(databases) - {"postgres", "template0", "template1"}, set(roles) - {"postgres"}
+
+
+@needs_server
+def test_what_the_script_has_made_it_does_not_make_again(server: Server) -> None:
+    assert len(server.script(SHOP | {"password": PASSWORD})) > 20
+    assert server.script(SHOP | {"password": PASSWORD}) == []
+    assert catalog(server) == ({"goods"}, {"shop", "shop_migrator", "shop_owner"})
+    asked = "SELECT string_agg(extname, ' ' ORDER BY extname) FROM pg_extension"
+    assert server.query(asked, "goods") == "pg_trgm plpgsql"
+
+
+@needs_server
+def test_a_password_opens_its_own_database_from_the_host_itself(server: Server) -> None:
+    server.script(SHOP | {"password": PASSWORD})
+    assert server.log_in("shop", PASSWORD) == "shop"
+    assert server.log_in("shop_migrator", PASSWORD) == "shop_owner"
+    assert "password authentication failed" in server.log_in("shop", PASSWORD + " ")
+    assert "no pg_hba.conf entry" in server.log_in("shop", PASSWORD, "postgres")
+    for user in ("shop_owner", "postgres"):
+        assert "no pg_hba.conf entry" in server.log_in(user, PASSWORD)
+
+
+@needs_server
+def test_a_password_is_set_anew_where_it_is_another_and_none_where_there_is_none(
+    server: Server,
+) -> None:
+    server.script(SHOP)
+    hidden = [f"ALTER ROLE {role} PASSWORD (not shown)" for role in ("shop", "shop_migrator")]
+    for password in (PASSWORD, "another"):
+        given = SHOP | {"password": password}
+        assert sorted(server.script(given, dry=True)) == hidden
+        assert "password authentication failed" in server.log_in("shop", password)
+        assert sorted(server.script(given)) == hidden
+        assert server.log_in("shop", password) == "shop"
+    assert "password authentication failed" in server.log_in("shop", PASSWORD)
+    gone = [f"ALTER ROLE {role} PASSWORD NULL" for role in ("shop", "shop_migrator")]
+    assert sorted(server.script(SHOP, dry=True)) == gone
+    assert sorted(server.script(SHOP)) == gone
+    assert "password authentication failed" in server.log_in("shop", "another")
+
+
+@needs_server
+def test_a_dry_run_says_the_password_of_a_role_that_is_not_there_yet(server: Server) -> None:
+    said = server.script(SHOP | {"password": PASSWORD}, dry=True)
+    assert "ALTER ROLE shop PASSWORD (not shown)" in said
+    assert catalog(server) == (set(), set())
+
+
+@needs_server
+def test_what_is_to_be_absent_is_dropped_with_its_roles(server: Server) -> None:
+    twin, other = SHOP | {"name": "twin"}, {"name": "other", "user": "other"}
+    absent = {"state": "absent"}
+    server.script(SHOP, twin, other)
+    drops = ["DROP DATABASE goods WITH (FORCE)"]
+    # Its twin still needs the roles.
+    assert server.script(SHOP | absent, twin, other, dry=True) == drops
+    assert catalog(server)[0] == {"goods", "twin", "other"}
+    assert server.script(SHOP | absent, twin, other) == drops
+    assert catalog(server)[0] == {"twin", "other"}
+    assert {"shop", "shop_migrator", "shop_owner"} < catalog(server)[1]
+
+    server.script(SHOP, twin, other)
+    every = [
+        *drops,
+        "DROP DATABASE twin WITH (FORCE)",
+        *(f"DROP ROLE shop{end}" for end in ("", "_migrator", "_owner")),
+    ]
+    assert sorted(server.script(SHOP | absent, twin | absent, other, dry=True)) == every
+    assert sorted(server.script(SHOP | absent, twin | absent, other)) == every
+    assert catalog(server) == ({"other"}, {"other", "other_migrator", "other_owner"})
+    assert server.script(SHOP | absent, twin | absent, other) == []
+
+
+@needs_server
+def test_a_database_of_somebody_else_is_not_dropped(server: Server) -> None:
+    server.query("CREATE DATABASE goods")
+    assert server.script(SHOP | {"state": "absent"}) == []
+    assert catalog(server)[0] == {"goods"}
+
+
+@needs_server
+def test_a_database_that_is_in_use_is_dropped(server: Server) -> None:
+    server.script(SHOP)
+    with server.psql(str(server.folder), "shop", "-d", "goods") as session:
+        assert session.stdin is not None and session.stdout is not None
+        session.stdin.write("SELECT 'here';\n")
+        session.stdin.flush()
+        assert session.stdout.readline() == "here\n"
+        assert "DROP DATABASE goods WITH (FORCE)" in server.script(SHOP | {"state": "absent"})
+        assert "terminating connection" in session.communicate("SELECT 1;\n")[1]
+
+
+def test_a_dry_run_says_all_that_a_run_does_and_does_none_of_it(host: Host) -> None:
+    query = r"(SELECT (?:(?!^\\).)+)"
+    shown = re.compile(
+        rf"FROM \(\n{query}\) AS lacking \(statement\)\n\\g$", re.DOTALL | re.MULTILINE
+    )
+    done = re.compile(rf"^{query}^\\gexec$", re.DOTALL | re.MULTILINE)
 
     real, dry = script(host), script(host, ansible_check_mode=True)
-    assert len(queries(real, "g")) > 10
-    assert queries(real, "g") == queries(real, "gexec") == queries(dry, "g")
+    assert len(shown.findall(real)) > 10
+    assert shown.findall(real) == done.findall(real) == shown.findall(dry)
     assert "gexec" not in dry
 
 

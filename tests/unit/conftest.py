@@ -27,9 +27,3 @@ def load(path: str) -> ModuleType:
 def filters() -> ModuleType:
     """Return the filters that read the inventory's ``apps``."""
     return load("plugins/filter/slipway.py")
-
-
-@pytest.fixture(scope="session")
-def release_build() -> ModuleType:
-    """Return the module that builds releases."""
-    return load("roles/fastapi_app/library/release_build.py")

@@ -32,6 +32,14 @@ url: ## print its address
 ca: ## print the file with its CA
 	@echo $(CURDIR)/$(CA)
 
+## Bring your own application
+.PHONY: new doctor
+new: bootstrap ## write its entry: make new APP=shop SOURCE=../shop INVENTORY=inventories/production
+	@scripts/new "$(APP)" $(if $(SOURCE),--source "$(SOURCE)") $(if $(INVENTORY),--inventory "$(INVENTORY)")
+
+doctor: bootstrap ## check an inventory, and change nothing: make doctor INVENTORY=inventories/production
+	@ansible-playbook $(if $(INVENTORY),-i "$(INVENTORY)") playbooks/doctor.yml $(ARGS)
+
 ## Run a playbook on it (ARGS='--check --diff' to look first)
 .PHONY: site deploy rollback status
 site: bootstrap ## set up everything: site.yml

@@ -235,6 +235,7 @@ def test_a_password_opens_its_own_database_from_the_host_itself(server: Server) 
     server.script(SHOP | {"password": PASSWORD})
     assert server.log_in("shop", PASSWORD) == "shop"
     assert server.log_in("shop_migrator", PASSWORD) == "shop_owner"
+    assert server.query("SELECT count(DISTINCT rolpassword) FROM pg_authid") == "2"
     assert "password authentication failed" in server.log_in("shop", PASSWORD + " ")
     assert "no pg_hba.conf entry" in server.log_in("shop", PASSWORD, "postgres")
     for user in ("shop_owner", "postgres"):

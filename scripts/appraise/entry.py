@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import yaml
+from slipway_build.lock import LOCKS
+from slipway_build.target import MINORS, fits, specifiers
 
 from appraise.code import Code, Module, module_name
 from appraise.source import dependencies, dotenv, found, in_git, prepared, read, required_python
 
-LOCKS = ("uv.lock", "pylock.toml", "poetry.lock", "requirements.txt")
-# The Python of each Debian that a host may have.
-DEBIAN = {"12": "3.11", "13": "3.13"}
+# The Python of each Debian that a host may have: 3.<N>.
+DEBIAN = {"12": 11, "13": 13}
 # Files that show the settings of an application, the likeliest first.
 SAMPLES = (".env.example", ".env.sample", ".env.template", ".env.dist", "env.example", ".env")
 
@@ -62,15 +62,13 @@ class Entry:
         source: Its source, as the inventory names it.
         root: The folder with that source, at hand.
         branch: The branch that was looked at, of a git repository elsewhere.
-        start: What a relative source starts from.
         domain: Its host name, if that is known.
     """
 
     app: str
     source: str
     root: Path
-    branch: str
-    start: Path
+    branch: str = ""
     domain: str = ""
     unfilled: list[str] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
@@ -183,23 +181,19 @@ class Entry:
         return [f"# lock: none with hashes; 'make lock APP={self.app}' writes locks/{self.app}.txt"]
 
     def python(self) -> list[str]:
-        wanted = required_python(self.folder)
-        if wanted is None:
-            return []
-        # Patch releases don't matter: the newest of each is as good as any.
-        fits = {debian: wanted.contains(f"{version}.99") for debian, version in DEBIAN.items()}
-        if all(fits.values()):
+        asked = required_python(self.folder)
+        wanted = specifiers(asked)
+        lacking = [debian for debian, minor in DEBIAN.items() if not fits(minor, wanted)]
+        if not lacking:
             return []
         # The nearest to Debian's newest, rather newer than older.
-        minors = sorted(range(8, 40), key=lambda minor: (minor < 13, abs(minor - 13)))
-        python = next((f"3.{minor}" for minor in minors if wanted.contains(f"3.{minor}.99")), "")
-        why = f"guessed: it asks for {wanted}, and Debian's are {listing(list(DEBIAN.values()))}"
-        if not python:
-            return [self.fill_in("python", "", f"it asks for {wanted}")]
-        if any(fits.values()):
-            lacking = next(debian for debian, fit in fits.items() if not fit)
-            return [line(f'# python: "{python}"', f"{why}: needed on a host with Debian {lacking}")]
-        return [line(f'python: "{python}"', why)]
+        near = sorted(MINORS, key=lambda minor: (minor < DEBIAN["13"], abs(minor - DEBIAN["13"])))
+        minor = next((minor for minor in near if fits(minor, wanted)), None)
+        if minor is None:
+            return [self.fill_in("python", "", f"it asks for {asked}")]
+        why = f"guessed: it asks for {asked}, and there is none in Debian {listing(lacking)}"
+        unset = "# " if len(lacking) < len(DEBIAN) else ""
+        return [line(f'{unset}python: "3.{minor}"', why)]
 
     def module(self) -> list[str]:
         if not self.applications:
@@ -362,15 +356,11 @@ class Entry:
             below = {route.path.split("/")[1] for route in self.code.routes}
             api = ", ".join(f"/{first}/" for first in sorted(below - {""}))
             given = "" if api in ("", "/api/") else f", api: [{api}]"
-            # git leaves out what is built: it is taken from where it was built.
-            here = (self.start / self.source).is_dir()
-            place = os.path.normpath(Path(self.source) / self.shown(built)) if here else ""
-            if not here:
-                return [
-                    f"# frontend: {{path: …{given}}} # guessed: {self.shown(path)}; where it is built on this machine"
-                ]
-            why = f"guessed: what 'npm ci && npm run build' makes in {self.shown(path.parent)}/"
-            return [line(f"frontend: {{path: {scalar(place)}{given}}}", why)]
+            text = f"frontend: {{path: {scalar(self.shown(built))}{given}}}"
+            how = f"'npm ci && npm run build' in {self.shown(path.parent)}/"
+            if self.branch:  # it isn't in there: where it is on this machine only a person knows
+                return [line(f"# {text}", f"guessed: where {how} has put it on this machine")]
+            return [line(text, f"guessed: what {how} makes")]
         return []
 
     # What it is told

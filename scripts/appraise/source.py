@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
-import tarfile
 import tempfile
 import tomllib
 import zipfile
@@ -15,13 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
+from slipway_build.files import unpack
+from slipway_build.process import BuildError, redacted, run
+from slipway_build.source import credentials, source_kind
 
 from appraise import Refusal
 
-GIT = re.compile(r"(git\+|https?://|ssh://|git://|file://|[\w.-]+@[\w.-]+:)|.*\.git$")
-PACKAGE = re.compile(r"[A-Za-z0-9][\w.-]*(\[[\w,-]+\])?==[\w.!+-]+")
 # Folders that are no part of an application, or not of its code.
 SKIPPED = {
     *("node_modules", "site-packages", "__pycache__", "venv", "env", "build", "dist"),
@@ -40,56 +38,39 @@ def at_hand(source: str, start: Path) -> Iterator[tuple[Path, str]]:
     Raises:
         Refusal: There is no such source, or it can't be fetched.
     """
+    kind, given = source_kind(source), start / source
     with tempfile.TemporaryDirectory(prefix="slipway-") as scratch:
         place, branch = Path(scratch) / "source", ""
-        given = start / source
-        if GIT.match(source) and not given.is_dir():
-            run("git", "clone", "--quiet", "--depth=1", source.removeprefix("git+"), str(place))
-            branch = run("git", "branch", "--show-current", cwd=place)
-        elif PACKAGE.fullmatch(source):
-            fetch = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps")
-            run(*fetch, "--only-binary=:all:", f"--dest={scratch}", source)
-            (given,) = Path(scratch).glob("*.whl")
-        elif not given.exists():
+        try:
+            if kind == "git":
+                bare, environment = credentials(source.removeprefix("git+"))
+                silent = {"GIT_TERMINAL_PROMPT": "0", **environment}
+                run("git", "clone", "--quiet", "--depth=1", bare, place, env=silent)
+                branch = run("git", "branch", "--show-current", cwd=place).strip()
+            elif kind == "package":
+                fetch = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps")
+                run(*fetch, "--only-binary=:all:", f"--dest={scratch}", source)
+                (given,) = Path(scratch).glob("*.whl")
+            elif not given.exists():
+                raise BuildError("there is no such file or folder")
+            if given.suffix == ".whl":
+                with zipfile.ZipFile(given) as wheel:
+                    wheel.extractall(place)
+            elif kind == "sdist":
+                (place,) = unpack(given, place).iterdir()  # <name>-<version>/
+        except BuildError as error:
             raise Refusal(
-                f"there is no {source}; say where the source is: "
-                "SOURCE=<a folder, a git URL, a wheel, or package==version>"
-            )
-        if given.suffix == ".whl":
-            with zipfile.ZipFile(given) as wheel:
-                wheel.extractall(place)
-        elif given.is_file():
-            with tarfile.open(given) as archive:
-                archive.extractall(place, filter="data")
-            (place,) = place.iterdir()  # <name>-<version>/
+                f"can't look at {redacted(source)}: {error}. Say where the source is: "
+                "SOURCE=<a folder, a git URL, a wheel, an sdist, or package==version>"
+            ) from error
         yield (place if place.exists() else given), branch
-
-
-def run(*command: str, cwd: Path | None = None) -> str:
-    """Run a command that asks nothing, and return what it says.
-
-    Raises:
-        Refusal: It failed.
-    """
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise Refusal(f"'{' '.join(command)}' failed: {done.stderr.strip()}")
-    return done.stdout.strip()
 
 
 def in_git(path: Path) -> bool:
     """Tell whether git tracks a file."""
     try:
         return bool(run("git", "ls-files", "--", path.name, cwd=path.parent))
-    except Refusal:
+    except BuildError:
         return False
 
 
@@ -141,19 +122,13 @@ def dependencies(folder: Path) -> set[str]:
     return {canonicalize_name(name[0]) for name in names if name}
 
 
-def required_python(folder: Path) -> SpecifierSet | None:
-    """Return the versions of Python that a project asks for, if it says so in a way that is understood."""
-    pyproject = toml(folder / "pyproject.toml")
-    text = str(pyproject.get("project", {}).get("requires-python", ""))
-    if not text:
-        poetry = pyproject.get("tool", {}).get("poetry", {}).get("dependencies", {})
-        text = re.sub(r"\^(\d+)([.\d]*)", r">=\1\2,<\1.999", str(poetry.get("python", "")))
+def required_python(folder: Path) -> str:
+    """Return the versions of Python that a project asks for, empty if it doesn't say."""
     for path in folder.glob("*.dist-info/METADATA"):
-        text = ",".join(re.findall(r"^Requires-Python: (.+)$", read(path), re.MULTILINE))
-    try:
-        return SpecifierSet(text) if text else None
-    except InvalidSpecifier:
-        return None
+        return ",".join(re.findall(r"^Requires-Python: (.+)$", read(path), re.MULTILINE))
+    pyproject = toml(folder / "pyproject.toml")
+    poetry = pyproject.get("tool", {}).get("poetry", {}).get("dependencies", {})
+    return str(pyproject.get("project", {}).get("requires-python") or poetry.get("python", ""))
 
 
 def dotenv(text: str) -> dict[str, str]:

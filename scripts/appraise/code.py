@@ -107,12 +107,18 @@ class Code:
     @cached_property
     def words(self) -> set[str]:
         """Every name and every text in the code, in capitals."""
-        said = set()
+        said = set(self.texts)
         for _, node in self.nodes:
-            for attribute in ("id", "attr", "arg", "name", "value"):
+            for attribute in ("id", "attr", "arg", "name"):
                 if isinstance(word := getattr(node, attribute, None), str):
                     said.add(word.upper())
         return said
+
+    @cached_property
+    def texts(self) -> set[str]:
+        """Every text in the code, in capitals."""
+        constants = (node.value for _, node in self.nodes if isinstance(node, ast.Constant))
+        return {text.upper() for text in constants if isinstance(text, str)}
 
     # What it serves
 

@@ -42,7 +42,10 @@ UNTRUE = re.compile(
     re.IGNORECASE,
 )
 # The last part of a path that tells whether the application can serve, the best first, without - and _.
-HEALTH = ("readyz", "ready", "readiness", "healthz", "health", "healthcheck", "livez", "up", "ping")
+HEALTH = (
+    *("readyz", "ready", "readiness", "healthz", "health", "healthcheck", "livez", "up", "ping"),
+    "status",
+)
 # A package for work in the background, what its object or class is, and what starts its worker.
 WORKERS = (
     ("celery", "Celery", "celery -A {object} worker"),
@@ -91,6 +94,7 @@ class Entry:
                     *self.health(),
                     *self.static(),
                     *self.frontend(),
+                    *self.shared(),
                     *self.environment(),
                     *self.services(),
                 ]
@@ -362,6 +366,16 @@ class Entry:
                 return [line(f"# {text}", f"guessed: where {how} has put it on this machine")]
             return [line(text, f"guessed: what {how} makes")]
         return []
+
+    def shared(self) -> list[str]:
+        if "UPLOADS" not in self.code.texts:
+            return []
+        return [
+            line(
+                "shared: [uploads]",
+                "guessed: a folder that it names; it would not outlive releases",
+            )
+        ]
 
     # What it is told
 

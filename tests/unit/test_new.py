@@ -451,6 +451,10 @@ HEALTH = '@app.get("/{}")\ndef health(): ...\n'
             ),
             "frontend: {path: ui/build, api: [/users/]} # guessed",
         ),
+        (
+            source(code="UPLOADS = Path('uploads')\n"),
+            "shared: [uploads] # guessed: a folder that it names",
+        ),
         # Its settings
         (
             source(

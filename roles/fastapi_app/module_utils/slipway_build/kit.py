@@ -111,7 +111,7 @@ def clash(constraints: str, said: str) -> str:
         canonicalize_name(name): version
         for name, version in re.findall(r"^([\w.-]+)==(\S+)", constraints, re.MULTILINE)
     }
-    reason = "the server kit can't be resolved under the versions of the lock"
+    reason, what = "the server kit can't be resolved under the versions of the lock", "what clashes"
     needs = re.findall(
         r"([\w.-]+?)(?:[<>=!~][^ ]*)? depends on ([\w.-]+)(?:\{[^}]*\})?((?:[<>=!~]=?[\w.*]+,?)*)",
         said,
@@ -122,6 +122,9 @@ def clash(constraints: str, said: str) -> str:
             reason = (
                 f"the lock pins {needed} {pin}, and {name} of the server kit needs {needed}{bounds}"
             )
+            what = needed
             break
-    fix = "raise it in the application's dependencies, or add the server to them, and lock again"
+    fix = (
+        f"raise {what} in the application's dependencies, or add the server to them, and lock again"
+    )
     return f"lock: {reason}; {fix}. uv says: {said}"

@@ -55,7 +55,7 @@ def run(*command: str | Path, cwd: Path | None = None, env: Mapping[str, str] | 
         raise BuildError(f"{command[0]} is not installed on the control node") from error
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()
-        raise BuildError(redacted("\n".join(said[-20:])))
+        raise BuildError(redacted("\n".join(said[-40:])))
     return done.stdout
 
 

@@ -62,6 +62,10 @@ def build(params: dict[str, Any]) -> dict[str, Any]:
         with written(path) as out:
             packages = built(app, locked.members_for(target), target, out.parent, env)
             with tarfile.open(out, "w:gz", compresslevel=1) as archive:
+                # A package of the index has no files but its wheels, and nobody unpacks an empty archive.
+                folder = tarfile.TarInfo(release_id)
+                folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+                archive.addfile(folder)
                 for file, at in app.shipped:
                     add(archive, at, f"{release_id}/src/{file}")
                 for wheel in packages:

@@ -73,16 +73,14 @@ def fetch(
             download(found, target, folder, env, *options)
             break
         except BuildError as error:
-            name = missing(str(error))
-            if name is None or name not in found:
+            name, python = unfit(str(error))
+            if name not in found:
                 raise BuildError(
-                    f"lock: can't fetch the wheels for {target.name}: {error}"
+                    f"lock: can't fetch the wheels for {target.name}: {told(error)}"
                 ) from error
             pin = found.pop(name)
-            if wanted := re.search(
-                rf"\b{re.escape(pin.version)} Requires-Python ([^\s;]+)", str(error)
-            ):
-                refused[name] = f"it wants Python {wanted[1]}"
+            if python:
+                refused[name] = f"it wants Python {python}"
             else:
                 lacking[name] = pin
     lines = {name: pin.requirement for name, pin in found.items()}
@@ -112,28 +110,46 @@ def download(
     pins: dict[str, Pin], target: Target, folder: Path, env: Environment, *more: str
 ) -> None:
     """Have pip download wheels, and nothing but wheels, for another machine than this one."""
-    requirements = folder.with_name("requirements.txt")
+    requirements, log = folder.with_name("requirements.txt"), folder.with_name("pip.log")
     requirements.write_text("".join(f"{pin.requirement}\n" for pin in pins.values()))
-    options = [
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "--require-hashes",
-        "--only-binary=:all:",
-        *more,
-    ]
-    options += ["--implementation=cp", f"--python-version={target.minor}"]
+    log.unlink(missing_ok=True)
+    options = ["--no-deps", "--require-hashes", "--only-binary=:all:", f"--log={log}", *more]
+    options += ["--implementation=cp", f"--python-version={target.python}"]
     options += [f"--platform={name}" for name in target.platforms]
-    command = [sys.executable, "-m", "pip", "download", *options]
-    run(*command, "--requirement", requirements, "--dest", folder, env=env())
+    try:
+        pip("download", *options, "--requirement", requirements, "--dest", folder, env=env)
+    except BuildError as error:
+        # To pip an index that does not answer is an empty one; what it says of that is in its log only.
+        failed = re.findall(r"Could not fetch URL (.*) - skipping", log.read_text())
+        if found := [line for line in failed if "404 Client Error" not in line]:
+            raise BuildError("\n".join(dict.fromkeys(found))) from error
+        raise
 
 
-def missing(said: str) -> str | None:
-    """Return the package that pip found no distribution of; none if it failed for another reason."""
-    if "connection broken by" in said:
-        return None  # no index answers, which pip takes for an empty one
-    found = re.search(r"No matching distribution found for ([\w.-]+)", said)
-    return canonicalize_name(found[1]) if found else None
+def pip(command: str, *arguments: str | Path, env: Environment, python: str = "") -> None:
+    """Run the control node's pip, perhaps with another Python than its own."""
+    options = ["--disable-pip-version-check", "--no-input", "--quiet"]
+    options += ["--python", python] if python else []
+    run(sys.executable, "-m", "pip", *options, command, *arguments, env=env())
+
+
+def unfit(said: str) -> tuple[str, str]:
+    """Return the package that pip finds no fitting file of, and the Pythons that it wants if that is why.
+
+    Empty texts where pip failed for another reason.
+    """
+    if found := re.search(r"Package '(\S+)' requires a different Python: \S+ not in '(.*)'", said):
+        return canonicalize_name(found[1]), found[2]
+    if found := re.search(r"No matching distribution found for ([^\s=]+)==(\S+)", said):
+        wanted = re.search(rf"[:;] {re.escape(found[2])} Requires-Python ([^\s;]+)", said)
+        return canonicalize_name(found[1]), wanted[1] if wanted else ""
+    return "", ""
+
+
+def told(error: BuildError) -> str:
+    """Return the lines of what pip said that say what is wrong."""
+    lines = dict.fromkeys(str(error).splitlines())
+    return "\n".join(line for line in lines if not line.startswith("WARNING: Location"))
 
 
 def built_from_sdist(pin: Pin, target: Target, folder: Path, env: Environment) -> Path:
@@ -146,30 +162,17 @@ def built_from_sdist(pin: Pin, target: Target, folder: Path, env: Environment) -
     scratch.mkdir()
     requirements = scratch.with_suffix(".txt")
     requirements.write_text(f"{pin.requirement}\n")
-    options = [
-        "--quiet",
-        "--no-deps",
-        "--require-hashes",
-        f"--no-binary={pin.name}",
-        f"--wheel-dir={scratch}",
-    ]
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "--python",
-        builder(target.minor),
-    ]
+    options = ["--no-deps", "--require-hashes", f"--no-binary={pin.name}", f"--wheel-dir={scratch}"]
+    python = builder(target.minor)
     try:
-        run(*command, "wheel", *options, "--requirement", requirements, env=env())
+        pip("wheel", *options, "--requirement", requirements, env=env, python=python)
     except BuildError as error:
-        if missing(str(error)):
+        if unfit(str(error))[0]:
             raise BuildError("nor a source distribution") from error
-        reason = [line for line in str(error).splitlines() if "error" in line.lower()] or [
-            str(error)
-        ]
-        raise BuildError(f"it can't be built here: {reason[-1].strip()}") from error
+        # What went wrong is within the output of the build, which pip quotes.
+        reasons = re.findall(r"^ {3,}((?:error|fatal|\w*Error)\b.*)", str(error), re.MULTILINE)
+        reason = reasons[0] if reasons else str(error).splitlines()[-1]
+        raise BuildError(f"it can't be built here: {reason}") from error
     (wheel,) = scratch.glob("*.whl")
     check_built(wheel, target)
     return wheel.rename(folder / wheel.name)
@@ -195,13 +198,11 @@ def builder(minor: str) -> str:
     """Return this machine's Python of a version, such as ``3.13``, to build with; our own if it has none."""
     for name in (sys.executable, f"python{minor}", "/usr/bin/python3"):
         try:
-            if (
-                run(name, "-c", "import sys; print('%d.%d' % sys.version_info[:2])").strip()
-                == minor
-            ):
-                return shutil.which(name) or name
-        except (BuildError, PermissionError):
+            found = run(name, "-c", "import sys; print('%d.%d' % sys.version_info[:2])").strip()
+        except BuildError:
             continue
+        if found == minor:
+            return shutil.which(name) or name
     return sys.executable
 
 
@@ -210,18 +211,8 @@ def built_from_source(project: Path, target: Target, folder: Path, env: Environm
     folder.mkdir(parents=True, exist_ok=True)
     before = set(folder.iterdir())
     try:
-        python = ("--python", builder(target.minor))
-        uv(
-            "build",
-            "--quiet",
-            "--wheel",
-            *python,
-            "--out-dir",
-            folder,
-            project,
-            cwd=project,
-            env=env(),
-        )
+        options = ("--quiet", "--wheel", "--python", builder(target.minor), "--out-dir", folder)
+        uv("build", *options, project, cwd=project, env=env())
         (wheel,) = set(folder.glob("*.whl")) - before
         check_built(wheel, target)
     except BuildError as error:

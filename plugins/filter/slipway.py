@@ -12,8 +12,8 @@ import hmac
 import re
 import shlex
 from base64 import b64encode
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from functools import cache
 from itertools import combinations
 from pathlib import Path
@@ -31,13 +31,19 @@ NAME = re.compile(r"[a-z][a-z0-9_-]{0,19}")
 DOMAIN = re.compile(
     r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
 )
-MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*((\.[A-Za-z_]\w*)*|\([^()\n]*\))")
+MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\([^()\n]*\))?")
+URL_PATH = re.compile(r"(/(?!\.\.?(/|$))[\w.~-]+)+")
 PROCESS = re.compile(r"[a-z][a-z0-9-]{0,29}")
-# What no application can be called, whatever the host: users and services of Debian's, and names derived from others.
+# What no application can be called, whatever the host: users and services of Debian's, roles of PostgreSQL's, and
+# names derived from others.
 RESERVED = re.compile(
-    r"root|postgres|postgresql|www-data|nginx|ssh|sshd|nobody|daemon|systemd.*|.*_(owner|migrator)"
+    r"root|postgres|postgresql|www-data|nginx|ssh|sshd|nobody|daemon|systemd.*|public|none|pg_.*|.*_(owner|migrator)"
 )
+# What a database or an extension can be called, and those that are PostgreSQL's own.
+IDENTIFIER = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 RESERVED_DATABASES = {"postgres", "template0", "template1"}
+# More than printable ASCII is not the same to every client (RFC 4013).
+PASSWORD = re.compile(r"[ -~]{16,}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 ESCAPED, ESCAPE = re.compile(r'(["\\`$])'), r"\\\1"
@@ -73,6 +79,21 @@ def unknown_options(names: Iterable[str], role_path: str) -> list[str]:
     return [f"{name}: {_nearest(name, known)}" for name in sorted(names) if name not in known]
 
 
+def _kind(value: Any) -> str:
+    """Return what an argument spec calls the type of a value; Ansible hands over subclasses with names of their own."""
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "bool": bool,  # before int, which it is one of
+        "int": int,
+        "float": float,
+        "str": str,
+        "dict": Mapping,
+        "list": (list, tuple),
+        "date": date,
+    }
+    named = (name for name, kind in kinds.items() if isinstance(value, kind))
+    return next(named, type(value).__name__)
+
+
 def _shape_errors(given: Mapping[str, Any], spec: Mapping[str, Any], where: str) -> list[str]:
     """Return what the argument spec validator would accept or convert in silence: unknown keys and wrong shapes."""
     errors = [
@@ -81,37 +102,64 @@ def _shape_errors(given: Mapping[str, Any], spec: Mapping[str, Any], where: str)
         if key not in spec
     ]
     for key, option in spec.items():
-        value = given.get(key)
-        if value is None:
-            if key in given:
-                errors.append(f"{where}.{key}: has no value; give it one or remove the key")
-            continue
-        kind = option["type"]
-        right = {
-            "str": isinstance(value, str | int | float) and not isinstance(value, bool),
-            "bool": isinstance(value, bool),
-            "dict": isinstance(value, Mapping),
-            "list": isinstance(value, list | tuple),
-            "raw": True,
-        }[kind]
-        if not right:
-            errors.append(
-                f"{where}.{key}: must be a {kind}, not {type(value).__name__.lstrip('_')}"
-            )
-        elif kind == "dict" and value and "options" in option:
-            errors += _shape_errors(value, option["options"], f"{where}.{key}")
-        elif kind == "list" and "options" in option:
-            for number, item in enumerate(value):
-                if isinstance(item, Mapping):
-                    errors += _shape_errors(item, option["options"], f"{where}.{key}[{number}]")
-                else:
-                    errors.append(f"{where}.{key}[{number}]: must be a dict")
+        if key in given:
+            errors += _type_errors(given[key], option, f"{where}.{key}")
     return errors
+
+
+def _type_errors(value: Any, option: Mapping[str, Any], where: str) -> list[str]:
+    """Return what is wrong with the shape of a value, and of all that is in it."""
+    kind, wanted = _kind(value), option["type"]
+    if value is None:
+        return [f"{where}: has no value; give it one or remove the key"]
+    if (wanted, kind) == ("str", "float"):
+        return [
+            f"{where}: {value} is a number to YAML, which drops zeros at its end; write it in quotes, such as '3.10'"
+        ]
+    if wanted not in ("raw", kind) and (wanted, kind) != ("str", "int"):
+        return [f"{where}: must be a {wanted}, not {kind}"]
+    if wanted == "str" and option.get("required") and not str(value).strip():
+        return [f"{where}: is empty; give it a value"]
+    if kind == "dict" and "options" in option:
+        return _shape_errors(value, option["options"], where)
+    if wanted == "list":
+        within = {**option, "type": option["elements"]}
+        return [
+            error
+            for number, item in enumerate(value)
+            for error in _type_errors(item, within, f"{where}[{number}]")
+        ]
+    return []
 
 
 def _within(path: str) -> bool:
     """Tell whether a path stays in the folder that it starts from."""
     return not path.startswith("/") and ".." not in Path(path).parts
+
+
+def _path_errors(where: str, app: App) -> list[str]:
+    """Return what is wrong with an application's folders in its source."""
+    paths = {"folder": [app["folder"]], "shared": app["shared"]}
+    paths |= {"static.path": [app["static"]["path"]]} if app["static"] else {}
+    errors = [
+        f"{where}.{key}: {path!r} must lie in the source; write it relative to it"
+        for key, given in paths.items()
+        for path in given
+        if not _within(path)
+    ]
+    # The source itself would be public, or would be thrown away with what is in it.
+    errors += [
+        f"{where}.{key}: {path!r} is the source itself; name a folder in it"
+        for key, given in paths.items()
+        for path in given
+        if key != "folder" and not Path(path).parts
+    ]
+    errors += [
+        f"{where}.shared: '{inner}' is, or is in, '{outer}', which is enough; remove it"
+        for outer, inner in combinations(sorted(map(Path, app["shared"])), 2)
+        if inner.is_relative_to(outer)
+    ]
+    return errors
 
 
 def _commands(given: Any) -> list[dict[str, str]]:
@@ -132,29 +180,54 @@ def _commands(given: Any) -> list[dict[str, str]]:
     return commands
 
 
+def _variable_errors(where: str, variables: Mapping[Any, Any]) -> list[str]:
+    """Return what is wrong with environment variables."""
+    errors = []
+    for variable, value in variables.items():
+        if variable == "PATH":
+            errors.append(
+                f"{where}.PATH: the release's own environment comes first in it; remove it"
+            )
+        elif variable in ("SLIPWAY_RELEASE", "SLIPWAY_SHARED"):
+            errors.append(f"{where}.{variable}: tells the application of its release; remove it")
+        elif not VARIABLE.fullmatch(str(variable)):
+            errors.append(f"{where}.{variable}: is not a name for an environment variable")
+        if _kind(value) not in ("str", "int", "float", "bool"):
+            errors.append(f"{where}.{variable}: must be a text, a number or a boolean; quote it")
+    return errors
+
+
+def _database_name_errors(where: str, name: str) -> list[str]:
+    """Return what is wrong with a database's name."""
+    if not IDENTIFIER.fullmatch(name):
+        fix = "must be a lower-case letter, then letters, digits, _ or -, at most 41"
+        return [f"{where}.name: {name!r} {fix}"]
+    if name in RESERVED_DATABASES:
+        return [f"{where}.name: {name} is PostgreSQL's own; choose another"]
+    return []
+
+
 def _database_errors(where: str, database: App) -> list[str]:
     """Return what is wrong with an application's ``database``."""
-    errors = []
-    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,40}", database["name"]):
+    errors = _database_name_errors(where, database["name"])
+    errors += [
+        f"{where}.extensions: {extension!r} is not the name of one, such as pg_trgm"
+        for extension in database["extensions"]
+        if not IDENTIFIER.fullmatch(extension)
+    ]
+    if database["via"] == "tcp" and not PASSWORD.fullmatch(database["password"]):
         errors.append(
-            f"{where}.name: {database['name']!r} must be a letter, then letters, digits, _ or -"
-        )
-    if database["name"] in RESERVED_DATABASES:
-        errors.append(f"{where}.name: {database['name']} is PostgreSQL's own; choose another")
-    if database["via"] == "tcp" and len(database["password"]) < 16:
-        errors.append(
-            f"{where}.password: via tcp needs one of 16 characters or more; 'openssl rand -hex 32' makes one"
+            f"{where}.password: via tcp needs 16 characters or more of ASCII; 'openssl rand -hex 32' makes them"
         )
     if database["via"] == "socket" and database["password"]:
         errors.append(f"{where}.password: the socket has none; remove it, or set via to tcp")
+    errors += _variable_errors(f"{where}.env", database["env"])
     facts = _database_facts(database, "user")
     for variable, text in database["env"].items():
-        if not VARIABLE.fullmatch(str(variable)):
-            errors.append(f"{where}.env.{variable}: is not a name for an environment variable")
         for fact in PLACEHOLDER.findall(str(text)):
             if fact not in facts:
                 errors.append(
-                    f"{where}.env.{variable}: {{{fact}}} is none; {_nearest(fact, facts)}"
+                    f"{where}.env.{variable}: {{{fact}}} can't be filled in; {_nearest(fact, facts)}"
                 )
             elif fact == "password" and database["via"] == "socket":
                 errors.append(
@@ -189,10 +262,40 @@ def _process_errors(where: str, app: App) -> list[str]:
             errors.append(
                 f"{where}.{key}: run of {item['name']} must be one command; put several into sh -c '...'"
             )
-    for name, times in Counter(item["name"] for _, item in processes).items():
-        if times > 1:
-            errors.append(f"{where}.services, {where}.timers: {name} is listed {times} times")
+    errors += [
+        f"{where}.timers: on_calendar of {item['name']} must be one line, as systemd.time(7) writes it"
+        for item in app["timers"]
+        if "\n" in item["on_calendar"]
+    ]
     return errors
+
+
+def _url_errors(where: str, app: App) -> list[str]:
+    """Return what is wrong with an application's paths as a browser sees them."""
+    errors = []
+    if app["path"] != "/" and not URL_PATH.fullmatch(app["path"]):
+        errors.append(
+            f"{where}.path: {app['path']!r} must begin with a slash and not end with one, such as /shop"
+        )
+    prefix = "/" if app["strip_path"] or app["path"] == "/" else f"{app['path']}/"
+    for key, url in _urls(app):
+        if not (url.endswith("/") and URL_PATH.fullmatch(url[:-1])):
+            errors.append(
+                f"{where}.{key}: {url!r} must begin and end with a slash, such as /static/"
+            )
+        elif not url.startswith(prefix):
+            errors.append(
+                f"{where}.{key}: {url!r} must begin with {prefix}, since strip_path is false"
+            )
+    return errors
+
+
+def _urls(app: App) -> Iterator[tuple[str, str]]:
+    """Yield the paths that an application's front end and static files are told apart by, each with its key."""
+    if app["static"]:
+        yield "static.url", app["static"]["url"]
+    if app["frontend"]:
+        yield from (("frontend.api", url) for url in app["frontend"]["api"])
 
 
 def _value_errors(name: str, app: App) -> list[str]:
@@ -214,28 +317,16 @@ def _value_errors(name: str, app: App) -> list[str]:
         errors.append(
             f"{where}.workers: {app['workers']!r} is neither 'auto' nor a number from 1 to 999"
         )
-    if not app["health"].startswith("/"):
-        errors.append(f"{where}.health: {app['health']!r} is not a path; begin it with a slash")
-    if app["path"] != "/" and not re.fullmatch(r"(/[\w.~-]+)+", app["path"]):
+    if not re.fullmatch(r"/[!-~]*", app["health"]):
         errors.append(
-            f"{where}.path: {app['path']!r} must begin with a slash and not end with one, such as /shop"
+            f"{where}.health: {app['health']!r} is not a path; begin it with a slash, and leave out blanks"
         )
-    urls = {"frontend.api": app["frontend"]["api"]} if app["frontend"] else {}
-    urls |= {"static.url": [app["static"]["url"]]} if app["static"] else {}
-    errors += [
-        f"{where}.{key}: {url!r} must begin and end with a slash, such as /static/"
-        for key, given in urls.items()
-        for url in given
-        if not re.fullmatch(r"/([\w.~-]+/)+", str(url))
-    ]
-    paths = {"folder": [app["folder"]], "shared": app["shared"]}
-    paths |= {"static.path": [app["static"]["path"]]} if app["static"] else {}
-    errors += [
-        f"{where}.{key}: {path!r} must lie in the source; write it relative to it"
-        for key, given in paths.items()
-        for path in given
-        if not _within(str(path))
-    ]
+    errors += _url_errors(where, app)
+    if app["frontend"] and not app["frontend"]["api"]:
+        errors.append(
+            f"{where}.frontend.api: is empty; name the paths that the application answers, such as /api/"
+        )
+    errors += _path_errors(where, app)
     if app["migrate"] and not app["database"]:
         errors.append(
             f"{where}.migrate: there is no database to migrate; add 'database: {{name: {name}}}' or remove it"
@@ -243,24 +334,20 @@ def _value_errors(name: str, app: App) -> list[str]:
     if app["database"]:
         errors += _database_errors(f"{where}.database", app["database"])
     errors += _process_errors(where, app)
+    if app["delete_data"]:
+        errors.append(
+            f"{where}.delete_data: goes with 'state: absent' and nothing else; remove it until then"
+        )
+    for key in ("env", "secrets"):
+        errors += _variable_errors(f"{where}.{key}", app[key])
     given = {"env": app["env"], "secrets": app["secrets"]}
-    for key, variables in given.items():
-        for variable, value in variables.items():
-            if variable == "PATH":
-                errors.append(
-                    f"{where}.{key}.PATH: the release's own environment comes first in it; remove it"
-                )
-            if not VARIABLE.fullmatch(str(variable)):
-                errors.append(
-                    f"{where}.{key}.{variable}: is not a name for an environment variable"
-                )
-            if value is None or isinstance(value, Mapping | list | tuple):
-                errors.append(
-                    f"{where}.{key}.{variable}: must be a text, a number or a boolean; quote it"
-                )
+    given["database.env"] = app["database"].get("env", {})
+    fixes = {"database.env": "keep one of them; 'env: {}' in database sets none"}
     errors += [
-        f"{where}.env.{variable}: stands in secrets too; keep one of them"
-        for variable in app["env"].keys() & app["secrets"].keys()
+        f"{where}.{one}.{variable}: stands in {other} too; {fixes.get(other, 'keep one of them')}"
+        for one, other in combinations(given, 2)
+        for variable in given[one]
+        if variable in given[other]
     ]
     return errors
 
@@ -268,9 +355,7 @@ def _value_errors(name: str, app: App) -> list[str]:
 def _absent_errors(name: str, app: App) -> list[str]:
     """Return what is wrong with an application that is to be removed."""
     if app["database"]:
-        return _database_errors(
-            f"apps.{name}.database", app["database"] | {"via": "tcp", "password": "x" * 16}
-        )
+        return _database_name_errors(f"apps.{name}.database", app["database"]["name"])
     return []
 
 
@@ -306,7 +391,7 @@ def _validated(apps: Mapping[str, Any]) -> tuple[dict[str, App], list[str]]:
             errors.append(
                 f"{where}: the name must be a lower-case letter, then letters, digits, _ or -, at most 20"
             )
-        elif RESERVED.fullmatch(name):
+        elif RESERVED.fullmatch(str(name)):
             errors.append(
                 f"{where}: the name is taken by the system or by another application's roles; choose another"
             )
@@ -323,68 +408,78 @@ def _validated(apps: Mapping[str, Any]) -> tuple[dict[str, App], list[str]]:
     return valid, errors
 
 
+def _claims(app: App) -> Iterator[tuple[str, str, str]]:
+    """Yield what an application lays claim to and nobody else may: what it is, the key that says so, and the fix."""
+    where = f"apps.{app['name']}"
+    if app["database"] and (app["state"] == "present" or app["delete_data"]):
+        yield app["database"]["name"], f"{where}.database.name", "keep it in one place"
+    if app["state"] == "absent":
+        return
+    fix = "keep it in one place, or give each application a path of its own"
+    path = app["path"].rstrip("/")
+    for domain in app["domains"]:
+        yield f"{domain}{path}", f"{where}.{'path' if path else 'domains'}", fix
+    prefix = path if app["strip_path"] else ""
+    for key, url in _urls(app):
+        for domain in dict.fromkeys(app["domains"]):
+            yield f"{domain}{prefix}{url[:-1]}", f"{where}.{key}", fix
+    # The units of shop's service worker are called as those of an application shop-worker would be.
+    fix = "give one of them another name"
+    yield f"{app['name']}@.service", where, fix
+    for key in ("services", "timers"):
+        for item in app[key]:
+            yield f"{app['name']}-{item['name']}@.service", f"{where}.{key}", fix
+
+
 def _duplicates(apps: Mapping[str, App]) -> list[str]:
-    """Return a message for each address or database that two applications, or one twice, lay claim to."""
-    claims = {
-        "domains": [
-            (f"{domain}{app['path']}".removesuffix("/"), name)
-            for name, app in apps.items()
-            for domain in app["domains"]
-        ],
-        "database.name": [
-            (app["database"]["name"], name) for name, app in apps.items() if app["database"]
-        ],
-    }
-    errors = []
-    for key, claimed in claims.items():
-        for value, times in Counter(value for value, _ in claimed).items():
-            if times > 1:
-                owners = ", ".join(
-                    f"apps.{name}.{key}" for claim, name in claimed if claim == value
-                )
-                fix = "keep it in one place" + (
-                    ", or give each application a path of its own" if key == "domains" else ""
-                )
-                errors.append(f"{owners}: {value} is listed {times} times; {fix}")
-    domains = {name: set(app["domains"]) for name, app in apps.items()}
+    """Return a message for each thing that two applications, or one twice, lay claim to."""
+    claimed: dict[tuple[str, str], list[str]] = {}
+    for app in apps.values():
+        for value, key, fix in _claims(app):
+            claimed.setdefault((value, fix), []).append(key)
+    errors = [
+        f"{', '.join(keys)}: {value} is listed {len(keys)} times; {fix}"
+        for (value, fix), keys in claimed.items()
+        if len(keys) > 1
+    ]
+    domains = {name: set(app["domains"]) for name, app in _in_state("present", apps).items()}
     errors += [
         f"apps.{one}.domains, apps.{other}.domains: share {', '.join(sorted(domains[one] & domains[other]))} "
         "but not the others; applications that share one must list the same ones"
-        for one, other in combinations(apps, 2)
+        for one, other in combinations(domains, 2)
         if domains[one] & domains[other] and domains[one] != domains[other]
-    ]
-    # The units of shop's service worker are called as those of an application shop-worker would be.
-    errors += [
-        f"apps.{name}.{key}: {item['name']} would have the unit of the application {name}-{item['name']}; rename it"
-        for name, app in apps.items()
-        for key in ("services", "timers")
-        for item in app[key]
-        if f"{name}-{item['name']}" in apps
     ]
     return errors
 
 
+def _in_state(state: str, apps: Mapping[str, App]) -> dict[str, App]:
+    """Return those of the applications that are to be present, or absent."""
+    return {name: app for name, app in apps.items() if app["state"] == state}
+
+
+def _checked(apps: Any) -> tuple[dict[str, App], list[str]]:
+    """Return the applications that are sound in themselves, and everything that is wrong with any."""
+    if not isinstance(apps, Mapping):
+        return {}, ["apps: must be a dict of applications by name, {} if there are none"]
+    valid, errors = _validated(apps)
+    return valid, errors + _duplicates(valid)
+
+
 def app_errors(apps: Any) -> list[str]:
     """Return everything that is wrong with ``apps``, a line each with the key and the fix; empty if nothing is."""
-    if not isinstance(apps, Mapping):
-        return ["apps: must be a dict of applications by name"]
-    valid, errors = _validated(apps)
-    return errors + _duplicates(_present(valid))
+    return _checked(apps)[1]
 
 
-def _present(apps: Mapping[str, App]) -> dict[str, App]:
-    return {name: app for name, app in apps.items() if app["state"] == "present"}
-
-
-def validated_apps(apps: Mapping[str, Any], state: str = "present") -> dict[str, App]:
+def validated_apps(apps: Any, state: str = "present") -> dict[str, App]:
     """Return the applications that are to be present, or absent, by name, each with its ``name`` and every default.
 
     Raises:
         AnsibleFilterError: Something is wrong with any of them; the message lists it all.
     """
-    if errors := app_errors(apps):
+    valid, errors = _checked(apps)
+    if errors:
         raise AnsibleFilterError("\n".join(errors))
-    return {name: app for name, app in _validated(apps)[0].items() if app["state"] == state}
+    return _in_state(state, valid)
 
 
 def databases(
@@ -495,6 +590,16 @@ def _database_facts(database: Mapping[str, Any], user: str) -> dict[str, str]:
     return {"url": url, **facts}
 
 
+def _filled_in(text: str, facts: Mapping[str, str]) -> str:
+    """Return a text of ``database.env`` with its placeholders filled in, percent-encoded where it is a URL."""
+
+    def fact(match: re.Match[str]) -> str:
+        found = facts[match[1]]
+        return quote(found, safe="") if "://" in text else found
+
+    return PLACEHOLDER.sub(fact, text)
+
+
 def environment(
     app: App, release: str, root: str = "/srv", migrates: bool = False
 ) -> dict[str, Any]:
@@ -514,14 +619,10 @@ def environment(
         facts = _database_facts(
             app["database"], f"{app['name']}_migrator" if migrates else app["name"]
         )
-        for variable, text in app["database"]["env"].items():
-            within_url = "://" in str(text)
-
-            def fill(match: re.Match[str], within_url: bool = within_url) -> str:
-                fact = facts[match[1]]
-                return quote(fact, safe="/") if within_url else fact
-
-            variables[variable] = PLACEHOLDER.sub(fill, str(text))
+        variables |= {
+            variable: _filled_in(value, facts) if isinstance(value, str) else value
+            for variable, value in app["database"]["env"].items()
+        }
     return {**variables, **app["env"], **app["secrets"]}
 
 
@@ -584,7 +685,7 @@ def status_table(
         verdict = (
             "healthy"
             if healthy
-            else f"NOT HEALTHY: {str(answer.get('msg', 'no answer')).splitlines()[0]}"
+            else f"NOT HEALTHY: {str(answer.get('msg') or 'no answer').splitlines()[0]}"
         )
         lines.append(f"{host:<16} {name:<16} {release:<12} {slot:<5} {verdict}")
     return lines

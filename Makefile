@@ -68,8 +68,12 @@ test: bootstrap ## everything: check, a real PostgreSQL, every Molecule scenario
 docs: bootstrap ## the options tables in the roles' READMEs, from their argument specs
 	@scripts/role-docs
 
-lock: bootstrap ## pin versions anew after a change of pyproject.toml (scripts/lock --upgrade: the newest)
+lock: bootstrap ## pin versions anew after a change of pyproject.toml; APP=shop: an application's, into locks/
+ifdef APP
+	@ansible-playbook $(if $(INVENTORY),-i "$(INVENTORY)") playbooks/lock.yml -e app="$(APP)" $(ARGS)
+else
 	@scripts/lock
+endif
 
 clean: ## drop the hosts, their images and all that is generated
 	@tests/hosts/host purge

@@ -32,8 +32,9 @@ class Indexes:
 def environment(folders: tuple[Path, ...]) -> dict[str, str]:
     """Return the variables that make pip and uv ask the same indexes.
 
-    What a tool is set to stands. pip is told of uv's on top, since it fetches what uv has locked; uv of pip's only if
-    it has none. By the environment: there may be passwords in them, and arguments can be read by everybody.
+    What a tool is set to stands. pip is told of uv's on top, since it fetches what uv has locked. uv is told of what
+    replaces the public index for pip, but not of those beside it: it would prefer them, and lock their files only.
+    By the environment: there may be passwords in them, and arguments can be read by everybody.
 
     Args:
         folders: The application's, and those above it: its ``pyproject.toml`` may name indexes.
@@ -44,12 +45,8 @@ def environment(folders: tuple[Path, ...]) -> dict[str, str]:
         variables["PIP_INDEX_URL"] = uv.default
     if uv.extra:
         variables["PIP_EXTRA_INDEX_URL"] = " ".join(dict.fromkeys((*pip.extra, *uv.extra)))
-    if pip != Indexes() and uv == Indexes():
-        if pip.default:
-            variables["UV_DEFAULT_INDEX"] = pip.default
-        if pip.extra:
-            variables["UV_INDEX"] = " ".join(pip.extra)
-            variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # it is pip's
+    if pip.default and not uv.default:
+        variables["UV_DEFAULT_INDEX"] = pip.default
     return variables
 
 

@@ -11,7 +11,8 @@ from packaging.utils import canonicalize_name
 from .files import digest, written
 from .indexes import Environment
 from .lock import Lock, Pin, parsed
-from .process import BuildError, uv
+from .process import BuildError
+from .resolve import OLDEST, resolve
 from .target import Target, combined, lowest, specifiers
 
 # The bounds are what templates/srv/gunicorn.conf.py.j2 works with.
@@ -22,7 +23,6 @@ HOSTS = [
     for python in ("3.11.2", "3.14.0")
     for machine in ("x86_64", "aarch64")
 ]
-OLDEST = 11  # Debian 12's Python
 
 
 def completed(
@@ -53,7 +53,13 @@ def completed(
     path = cache / "kits" / f"{digest([], constraints, pinned.read_text(), python, *KIT)}.txt"
     if not path.exists():
         with written(path) as out:
-            resolve(constraints, pinned, python, out, env)
+            (out.parent / "kit.in").write_text("\n".join(KIT))
+            (out.parent / "constraints.txt").write_text(constraints)
+            out.write_text(pinned.read_text())
+            try:
+                resolve(out.parent / "kit.in", python, out, env, out.parent / "constraints.txt")
+            except BuildError as error:
+                raise BuildError(clash(constraints, str(error))) from error
     own = {pin.name for pin in lock.pins if not pin.marker}
     return tuple(
         pin
@@ -73,36 +79,6 @@ def check_bounds(lock: Lock) -> None:
                     f"lock: the lock pins {pin.name} {pin.version}, and the server kit needs {requirement}; "
                     f"raise {pin.name} in the application's dependencies, or remove it there, and lock again"
                 )
-
-
-def resolve(constraints: str, pinned: Path, python: str, out: Path, env: Environment) -> None:
-    """Resolve the kit under constraints into ``out``, with hashes."""
-    (out.parent / "kit.in").write_text("\n".join(KIT))
-    (out.parent / "constraints.txt").write_text(constraints)
-    out.write_text(
-        pinned.read_text()
-    )  # uv keeps the versions that it finds in its output where it can
-    options = (
-        "--universal",
-        "--generate-hashes",
-        "--no-header",
-        "--no-annotate",
-        "--output-file",
-        out.name,
-    )
-    try:
-        uv(
-            *("pip", "compile", "--quiet", "--python-version", python, *options),
-            *("--constraints", "constraints.txt", "kit.in"),
-            cwd=out.parent,
-            env=env(),
-        )
-    except BuildError as error:
-        # A lock that doesn't say for which Pythons it is may not be for the oldest.
-        newer = re.search(r"does not satisfy Python>=3\.(\d+)", str(error))
-        if newer and int(newer[1]) > int(python.split(".")[1]):
-            return resolve(constraints, pinned, f"3.{newer[1]}", out, env)
-        raise BuildError(clash(constraints, str(error))) from error
 
 
 def clash(constraints: str, said: str) -> str:

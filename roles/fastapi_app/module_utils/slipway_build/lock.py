@@ -150,26 +150,30 @@ def find(folders: list[Path], given: str, root: Path, name: str, cache: Path) ->
                 f"lock: {error}, or 'make lock APP={name}' and remove the key lock"
             ) from error
 
-    reasons = []
-    for path in [folder / lock for folder in folders for lock in LOCKS]:
-        try:
-            if path.is_file():
-                return read(path, folders, cache)
-        except NotALock as error:
-            reasons.append(str(error))
+    lock, reason = in_source(folders, cache)
+    if lock:
+        return lock
     if own.is_file():
         return read(own, folders, cache)
-    if reasons:
-        raise BuildError(f"lock: {reasons[0]}; 'make lock APP={name}' resolves and locks it here")
-    where = (
-        f"no {', '.join(LOCKS[:-1])} or {LOCKS[-1]} in the source, and no "
-        if folders
-        else "there is no "
-    )
+    if reason:
+        raise BuildError(f"lock: {reason}; 'make lock APP={name}' resolves and locks it here")
+    listed = f"no {', '.join(LOCKS[:-1])} or {LOCKS[-1]} in the source, and no "
     raise BuildError(
-        f"lock: {where}locks/{name}.txt. Lock its dependencies where it is developed, such as by 'uv lock', "
-        f"or here by 'make lock APP={name}'"
+        f"lock: {listed if folders else 'there is no '}locks/{name}.txt. Lock its dependencies where it is developed, "
+        f"such as by 'uv lock', or here by 'make lock APP={name}'"
     )
+
+
+def in_source(folders: list[Path], cache: Path) -> tuple[Lock | None, str]:
+    """Return the nearest lock; or none, and why the nearest file that could be one is not."""
+    reasons = []
+    for path in [folder / name for folder in folders for name in LOCKS]:
+        try:
+            if path.is_file():
+                return read(path, folders, cache), ""
+        except NotALock as error:
+            reasons.append(str(error))
+    return None, reasons[0] if reasons else ""
 
 
 def read(path: Path, folders: list[Path], cache: Path) -> Lock:
@@ -180,12 +184,14 @@ def read(path: Path, folders: list[Path], cache: Path) -> Lock:
         BuildError: It has something in it that can't be shipped.
     """
     tree = folders[-1] if folders else path.parent
+    # In a lock of ours, members are named by where they are in the source.
+    base = path.parent if path.is_relative_to(tree) else tree
     if path.name == "uv.lock":
         wanted = tomllib.loads(path.read_text()).get("requires-python", "")
-        lock = parsed(exported_by_uv(path, folders), path.parent, tree, wanted)
+        lock = parsed(exported_by_uv(path, folders), base, tree, wanted)
     elif path.name == "poetry.lock":
         wanted = tomllib.loads(path.read_text()).get("metadata", {}).get("python-versions", "")
-        lock = parsed(exported_by_poetry(path, cache), path.parent, tree, wanted)
+        lock = parsed(exported_by_poetry(path, cache), base, tree, wanted)
     elif path.suffix == ".toml":
         lock = from_pylock(path, tree)
     else:
@@ -194,7 +200,7 @@ def read(path: Path, folders: list[Path], cache: Path) -> Lock:
             raise NotALock(
                 f"{path.name} has no hashes, which 'uv pip compile --universal --generate-hashes' writes"
             )
-        lock = parsed(text, path.parent, tree)
+        lock = parsed(text, base, tree)
     home = str(folders[0].relative_to(tree)) if folders else "."
     others = tuple(member for member in lock.members if member.path != home)
     return replace(lock, path=path, members=others)

@@ -21,6 +21,10 @@ BOARD: dict[str, Any] = {
 PASSWORD = "a/b:c@d%e f-0123456789"
 
 
+class Tagged(datetime.date):
+    """A value as Ansible hands it over: of a class of its own."""
+
+
 def changed(**keys: Any) -> dict[str, Any]:
     """Return the inventory's apps: the board with some keys changed; a key set to None is left out."""
     return {
@@ -147,7 +151,7 @@ SHAPES: list[tuple[Any, str]] = [
     (changed(module=["board"]), "apps.board.module: must be a str, not list"),
     (changed(source=True), "apps.board.source: must be a str, not bool"),
     (changed(strip_path="no"), "apps.board.strip_path: must be a bool, not str"),
-    (changed(version=datetime.date(2026, 1, 2)), "apps.board.version: must be a str, not date"),
+    (changed(version=Tagged(2026, 1, 2)), "apps.board.version: must be a str, not date"),
     (
         changed(python=3.1),
         "apps.board.python: 3.1 is a number to YAML, which drops zeros at its end; write it in quotes, such as '3.10'",
@@ -535,11 +539,14 @@ def test_no_message_shows_a_password(filters: ModuleType) -> None:
         changed(env={"A": 0.5, "B": True, "C": "", "D": 7}),
         changed(database={"name": "board", "env": {}}, secrets={"DATABASE_URL": "mine"}),
         tcp(env={"PGPORT": 5432, "JSON": '{"a": {}}', "PGPASSWORD": "{password}"}),
+        changed(strip_path=False, static={"path": "x"}),
         several(left={}, right={"path": "/x"}),
         several(left={"static": {"path": "x"}}, right={"path": "/x", "static": {"path": "x"}}),
         several(left={}, right={"domains": ["b.org"], "static": {"path": "x"}}),
         # One takes over what another that is to be absent has had.
-        several(left={"database": {"name": "one"}}, right={"state": "absent"}),
+        several(
+            left={"domains": ["a.org", "b.org"]}, right={"domains": ["a.org"], "state": "absent"}
+        ),
         several(
             left={"database": {"name": "one"}},
             right={"state": "absent", "database": {"name": "one"}},
@@ -636,7 +643,12 @@ def test_applications_that_share_their_domains_are_one_site(filters: ModuleType)
         several(
             front={"domains": both, "frontend": {"path": "dist"}},
             other={"domains": ["c.org"]},
-            shop={"domains": both[::-1], "path": "/shop", "static": {"path": "x"}},
+            shop={
+                "domains": both[::-1],
+                "path": "/shop",
+                "static": {"path": "x"},
+                "frontend": {"path": "x"},
+            },
             wiki={
                 "domains": both,
                 "path": "/wiki",
@@ -681,6 +693,7 @@ def test_applications_that_share_their_domains_are_one_site(filters: ModuleType)
             "strip_path": True,
             "upstream": "unix:/opt/shop/live/app.sock",
             "static": {"url": "/shop/static/", "path": "/opt/shop/live/release/static"},
+            "frontend": {"path": "/opt/shop/live/release/frontend", "api": ["/shop/api/"]},
         },
         {
             "name": "wiki",

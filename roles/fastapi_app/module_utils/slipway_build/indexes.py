@@ -83,7 +83,8 @@ def from_variables() -> Iterator[dict[str, Any]]:
         "UV_EXTRA_INDEX_URL": False,
     }.items():
         for text in os.environ.get(variable, "").split():
-            name, _, url = text.rpartition("=") if re.match(r"[\w.-]+=", text) else ("", "", text)
+            named = re.match(r"([\w.-]+)=(.*)", text)
+            name, url = named.groups() if named else ("", text)
             yield {"name": name, "url": url, "default": default}
 
 

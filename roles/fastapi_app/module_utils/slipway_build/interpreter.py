@@ -8,8 +8,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from .files import add, digest_of, unpack, walked, written
+from packaging.version import Version
+
+from .files import add, digest_of, unpack, written
 from .process import BuildError, uv
+from .target import MINORS
 
 ARCHIVES = (".tar.gz", ".tgz", ".tar.xz", ".tar.zst")
 VERSION = re.compile(r"3\.\d+(\.\d+)?")
@@ -56,6 +59,8 @@ def find(python: str, architecture: str, root: Path, cache: Path) -> tuple[Inter
         BuildError: There is none, or it is not for such a host.
     """
     if VERSION.fullmatch(python):
+        if int(python.split(".")[1]) < MINORS[0]:
+            raise BuildError(f"python: {python} is too old; if 3.10 is meant, quote it: '3.10'")
         return from_uv(python, architecture, cache / "python")
     path = root / python
     if not python.endswith(ARCHIVES):
@@ -80,7 +85,7 @@ def from_uv(python: str, architecture: str, cache: Path) -> tuple[Interpreter, b
     pattern = key if python.count(".") == 2 else key.replace(python, f"{python}.*")
     there = [kept(path) for path in cache.glob(f"{pattern}.tar.gz")]
     if there:
-        return max(there, key=lambda item: int(item.version.split(".")[2])), False
+        return max(there, key=lambda item: Version(item.version)), False
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as scratch:
         options = ("--quiet", "--no-bin", "--install-dir", scratch)
@@ -109,14 +114,21 @@ def from_archive(path: Path, architecture: str, cache: Path) -> tuple[Interprete
             tree = unpack(path, Path(scratch) / "tree")
         except BuildError as error:
             raise BuildError(f"python: {path.name} can't be unpacked: {error}") from error
-        binaries = sorted(tree.rglob("bin/python3.*"), key=lambda found: (len(found.parts), found))
-        home = next((found.parents[1] for found in binaries if BINARY.fullmatch(found.name)), None)
-        if home is None:
+        homes = {
+            path.parents[1] for path in tree.rglob("bin/python3.*") if BINARY.fullmatch(path.name)
+        }
+        if not homes:
             raise BuildError(
                 f"python: {path.name} has no bin/python3.<N> in it; it must hold a relocatable CPython"
             )
+        home = min(homes, key=lambda folder: len(folder.parts))
         release = inspected(home, f"{path.name} {home.name}", architecture)
         return packed(home, f"cpython-{release}-linux-{architecture}-{content}", cache), True
+
+
+def binary_of(home: Path) -> Path:
+    """Return an interpreter's program, ``bin/python3.<N>``."""
+    return next(path for path in sorted((home / "bin").iterdir()) if BINARY.fullmatch(path.name))
 
 
 def inspected(home: Path, names: str, architecture: str) -> str:
@@ -125,13 +137,12 @@ def inspected(home: Path, names: str, architecture: str) -> str:
     Raises:
         BuildError: It is for other machines, or nothing tells its version.
     """
-    binary = next(path for path in sorted((home / "bin").iterdir()) if BINARY.fullmatch(path.name))
+    binary = binary_of(home)
     with binary.open("rb") as file:
         head = file.read(4096)
-    order = {1: "little", 2: "big"}.get(head[5] if head[:4] == b"\x7fELF" else 0)
-    if order is None or b"/ld-musl" in head:
+    if head[:4] != b"\x7fELF" or b"/ld-musl" in head:
         raise BuildError(f"python: {binary.name} in {names} is no program for Linux with glibc")
-    number = int.from_bytes(head[18:20], "little" if order == "little" else "big")
+    number = int.from_bytes(head[18:20], "big" if head[5] == 2 else "little")
     if (machine := MACHINES.get(number, f"machine {number}")) != architecture:
         raise BuildError(
             f"python: {names} is an interpreter for {machine}, and the host is {architecture}"
@@ -139,7 +150,7 @@ def inspected(home: Path, names: str, architecture: str) -> str:
     minor = binary.name.removeprefix("python")
     header = home / "include" / binary.name / "patchlevel.h"
     told = header.read_text() if header.is_file() else names
-    release = re.search(rf"\b{re.escape(minor)}\.\d+\b", told.replace("_", " "))
+    release = re.search(rf"\b{re.escape(minor)}\.\d+((a|b|rc)\d+)?\b", told.replace("_", " "))
     if release is None:
         raise BuildError(
             f"python: nothing tells which {minor} it is; name the archive after its version, "
@@ -152,15 +163,11 @@ def packed(home: Path, name: str, cache: Path) -> Interpreter:
     """Pack an interpreter into a tar, so that its files are below a folder of its name."""
     path = cache / f"{name}.tar.gz"
     with written(path) as out, tarfile.open(out, "w:gz", compresslevel=1) as archive:
-        for file in walked(home):
-            add(archive, home / file, f"{name}/{file}")
+        for file in sorted(home.rglob("*")):
+            if (file.is_symlink() or file.is_file()) and "__pycache__" not in file.parts:
+                add(archive, file, f"{name}/{file.relative_to(home)}")
         if not (home / "bin/python3").exists():
-            binary = next(
-                file.name
-                for file in sorted((home / "bin").iterdir())
-                if BINARY.fullmatch(file.name)
-            )
             link = tarfile.TarInfo(f"{name}/bin/python3")
-            link.type, link.linkname = tarfile.SYMTYPE, binary
+            link.type, link.linkname = tarfile.SYMTYPE, binary_of(home).name
             archive.addfile(link)
     return kept(path)

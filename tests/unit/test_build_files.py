@@ -1,0 +1,73 @@
+"""Files: what makes a digest another one, and what is in an archive."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+from slipway_build.files import Files, add_compressed, digest, written
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """Return a folder with a file."""
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/main.py").write_text("app = object()\n")
+    return tmp_path / "shop"
+
+
+def files(folder: Path) -> Files:
+    """Return a folder's files as a build takes them."""
+    return [(str(path.relative_to(folder)), path) for path in sorted(folder.rglob("*"))]
+
+
+def test_the_same_source_has_the_same_id_wherever_it_lies(shop: Path, tmp_path: Path) -> None:
+    first = digest(files(shop), "lock")
+    copy = shop.rename(tmp_path / "elsewhere")
+    os.utime(copy / "main.py", (0, 0))
+    assert digest(files(copy), "lock") == first
+
+
+@pytest.mark.parametrize("change", ["content", "name", "mode", "new", "link", "lock"])
+def test_every_change_is_another_release(shop: Path, change: str) -> None:
+    before = digest(files(shop), "lock")
+    if change == "content":
+        (shop / "main.py").write_text("app = object()  # new\n")
+    elif change == "name":
+        (shop / "main.py").rename(shop / "mein.py")
+    elif change == "mode":
+        (shop / "main.py").chmod(0o755)
+    elif change == "new":
+        (shop / "other.py").touch()
+    elif change == "link":
+        (shop / "link.py").symlink_to("main.py")
+    assert digest(files(shop), "other" if change == "lock" else "lock") != before
+
+
+def test_static_files_get_a_compressed_sibling_where_it_pays(tmp_path: Path) -> None:
+    folder = tmp_path / "static"
+    folder.mkdir()
+    (folder / "big.css").write_text("a {}\n" * 1000)
+    (folder / "small.css").write_text("a {}\n")
+    (folder / "photo.jpg").write_bytes(b"x" * 5000)
+    with tarfile.open(tmp_path / "out.tar", "w") as archive:
+        add_compressed(archive, [(f"id/static/{path.name}", path) for path in folder.iterdir()])
+    with tarfile.open(tmp_path / "out.tar") as archive:
+        members = {member.name: member for member in archive.getmembers()}
+    assert set(members) == {
+        "id/static/big.css",
+        "id/static/big.css.gz",
+        "id/static/small.css",
+        "id/static/photo.jpg",
+    }
+    assert members["id/static/big.css.gz"].mtime == members["id/static/big.css"].mtime
+    assert {(member.uid, member.mode) for member in members.values()} == {(0, 0o644)}
+
+
+def test_a_build_that_fails_leaves_nothing_that_looks_built(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), written(tmp_path / "build/release.tar") as out:
+        out.write_text("half")
+        raise RuntimeError
+    assert list((tmp_path / "build").iterdir()) == []

@@ -150,7 +150,7 @@ def inspected(home: Path, names: str, architecture: str) -> str:
     minor = binary.name.removeprefix("python")
     header = home / "include" / binary.name / "patchlevel.h"
     told = header.read_text() if header.is_file() else names
-    release = re.search(rf"\b{re.escape(minor)}\.\d+((a|b|rc)\d+)?\b", told.replace("_", " "))
+    release = re.search(rf"(?<![\d.]){re.escape(minor)}\.\d+((a|b|rc)\d+)?", told)
     if release is None:
         raise BuildError(
             f"python: nothing tells which {minor} it is; name the archive after its version, "

@@ -24,6 +24,7 @@ options:
   module: {type: str, required: true, description: 'The application, package.module:attribute, or its factory.'}
   static: {type: str, default: "", description: Folder of static files in the source.}
   frontend: {type: str, default: "", description: 'Folder of a front end, in the source or on the control node.'}
+  shared: {type: list, elements: str, default: [], description: Folders that lead to what outlives releases.}
   python: {type: str, default: system, description: 'The interpreter: system, a version, or an archive.'}
   system_python: {type: str, required: true, description: 'The version of the host''s own Python, such as 3.13.5.'}
   architecture: {type: str, required: true, description: The target's machine, such as x86_64.}
@@ -67,6 +68,7 @@ def main() -> None:
     spec: dict[str, Any] = {key: {"type": "str", "required": True} for key in required}
     spec |= {key: {"type": "str", "default": ""} for key in optional}
     spec |= {key: {"type": "path", "required": True} for key in paths}
+    spec["shared"] = {"type": "list", "elements": "str", "default": []}
     spec["python"] = {"type": "str", "default": "system"}
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     module.no_log_values.update(secrets(module.params["source"]))

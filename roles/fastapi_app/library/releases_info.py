@@ -29,8 +29,8 @@ apps:
     previous: {description: 'The id of the release that served before; empty if there is none.', type: str}
     serving:
       description: >-
-        What serves: release (its id), environment, gunicorn, commands and units (SHA-256 of its files), migrated (of what),
-        active and enabled (all of its units, by systemd). Empty texts and false where nothing does.
+        What serves: release (its id), environment, gunicorn, commands and units (SHA-256 of its files),
+        migrated (of what), active and enabled (all of its units, by systemd). Empty texts and false where nothing does.
       type: dict
     slots:
       description: >-
@@ -203,8 +203,7 @@ def main() -> None:
             for name in module.params["absent"]
         },
         apps={
-            name: state(root / name, files.get(name, []), running)
-            for name in module.params["apps"]
+            name: state(root / name, files.get(name, []), running) for name in module.params["apps"]
         },
     )
 

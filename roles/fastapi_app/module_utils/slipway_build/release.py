@@ -45,7 +45,7 @@ def build(params: dict[str, Any]) -> dict[str, Any]:
     pins = locked.pins_for(target)
     added = {pin.name: pin for pin in server if pin.applies(target) and pin.name not in pins}
 
-    # Neither target nor interpreter: the same input is the same release on every host.
+    # Not the target: the same input is the same release on every host.
     everything = [*app.files(app.home, "src")] if not app.wheel else []
     for member in locked.members:
         everything += app.files(app.tree / member.path, f"members/{member.path}")
@@ -54,7 +54,11 @@ def build(params: dict[str, Any]) -> dict[str, Any]:
     everything += shown
     texts = (locked.text, "".join(f"{pin.requirement} ; {pin.marker}\n" for pin in server))
     of_package = params["source"] if app.kind == "package" else ""
-    release_id = digest(everything, *texts, of_package, params["static"], wheels.RECIPE)
+    python = shipped.id.replace(target.architecture, "") if shipped else ""
+    links = "\n".join(sorted(params["shared"]))
+    release_id = digest(
+        everything, *texts, of_package, params["static"], python, links, wheels.RECIPE
+    )
 
     path = cache / "releases" / f"{name}-{release_id}-{target.name}.tar.gz"
     made.append(not path.exists())

@@ -385,7 +385,7 @@ def import_rows(found: Mapping[str, Any]) -> Iterator[Row]:
                 yield Row(app, "import", PASS, f"with its settings, {seen}")
             case "failed":
                 yield Row(
-                    trial["item"],
+                    app,
                     "import",
                     FAIL,
                     seen,

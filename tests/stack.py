@@ -108,12 +108,13 @@ class Stack:
         Args:
             method: Such as ``GET``.
             url: Such as ``https://board.test/readyz``.
-            more: What ``httpx.Client.request`` takes.
+            more: What ``httpx.Client.request`` takes, and ``http2``, whether that may be spoken.
         """
         target = httpx.URL(url)
         port = target.port or (self.https_port if target.scheme == "https" else self.http_port)
         headers = {"Host": target.netloc.decode(), **more.pop("headers", {})}
-        with httpx.Client(http2=True, verify=self.context(), timeout=20) as client:
+        http2 = more.pop("http2", True)
+        with httpx.Client(http2=http2, verify=self.context(), timeout=20) as client:
             return client.request(
                 method,
                 target.copy_with(host=self.address, port=port),

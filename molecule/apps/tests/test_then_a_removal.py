@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from tests.stack import Stack, changes, play
 
 ABSENT: dict[str, object] = {"state": "absent"}
 PICTURE = "https://shop.test/products/2/picture"
+# What opens the team's server, and of desk's password and notes' secret what no quoting changes.
+SECRETS = (os.environ["TEAM_PASSWORD"], "p@ss", "p%40ss", "second line # with")
 OTHERS = (
     "https://team.test/ping/",
     "https://desk.test/api/health",
@@ -23,12 +26,14 @@ OTHERS = (
 )
 
 
-def site(inventory: Path, **altered: dict[str, object]) -> dict[str, int]:
+def site(inventory: Path, *arguments: str, **altered: dict[str, object]) -> dict[str, int]:
     """Run site.yml with some applications altered, and return how much has changed on each host."""
     apps = yaml.safe_load((inventory / "group_vars/all.yml").read_text())["apps"]
     given = {name: app | altered.get(name, {}) for name, app in apps.items()}
-    run = play("site.yml", inventory, "-e", json.dumps({"apps": given}))
+    run = play("site.yml", inventory, *arguments, "-e", json.dumps({"apps": given}))
     assert run.returncode == 0, run.stdout[-4000:]
+    for secret in SECRETS:
+        assert secret not in run.stdout + run.stderr
     return changes(run)
 
 
@@ -42,7 +47,8 @@ def unnoticed(stacks: list[Stack]) -> Iterator[None]:
         while not over.is_set():
             for url in OTHERS:
                 try:
-                    said: int | str = stack.get(url).status_code
+                    # Where Nginx reloads, HTTP/2 has a client ask again, which this one doesn't know.
+                    said: int | str = stack.get(url, http2=False).status_code
                 except httpx.HTTPError as error:
                     said = repr(error)
                 answers.append((stack.name, url, said))
@@ -69,7 +75,8 @@ def traces(stack: Stack, name: str) -> list[str]:
         f"systemctl list-unit-files --plain --no-legend '{name}@*' '{name}-*'",
         f"pgrep --list-full --full '/srv/{name}/'",
         f"find / -xdev -not -path '/proc/*' -not -path '/usr/*' -name '*{name}*'",
-        f"grep -rlw --devices=skip {name} /etc /run /srv /usr/local /var/spool",
+        # Debian keeps /etc/passwd- and its like, as they were before; a comment is no trace.
+        f"grep -rIw --devices=skip --exclude='*-' {name} /etc /run /srv /usr/local /var/spool | grep -v ':#'",
     )
     said = [stack.host.run("sh -c %s", look).stdout.splitlines() for look in looks]
     # The first look finds the words of its own command line.
@@ -102,12 +109,12 @@ def test_two_go_and_leave_their_data(stacks: list[Stack], inventory: Path) -> No
         # The number that its user had is somebody else's from now on, and nothing of it is theirs.
         stack.run(f"useradd --system --uid {number} newcomer")
         assert stack.run("find / -xdev -user newcomer") == ""
-    assert set(site(inventory, shop=ABSENT, notes=ABSENT).values()) == {0}
+    assert site(inventory, "--limit", "apps13", shop=ABSENT, notes=ABSENT) == {"apps13": 0}
 
 
 def test_they_come_back_and_find_their_data(stacks: list[Stack], inventory: Path) -> None:
     with unnoticed(stacks):
-        site(inventory)
+        site(inventory, "--diff", "-vvv")
     for stack in stacks:
         assert stack.get("https://shop.test/purchases/1").status_code == 200
         assert stack.get(PICTURE).content == b"renewed"

@@ -133,7 +133,7 @@ def test_a_server_that_is_too_old_for_the_kit_is_refused_by_both_versions(
         (
             "h11==0.16\n",
             "error sending request",
-            "lock: the server kit can't be resolved under the versions of the lock; raise what clashes",
+            "lock: it lacks a server, and that of the kit can't be resolved",
         ),
     ],
 )

@@ -82,12 +82,11 @@ def check_bounds(lock: Lock) -> None:
 
 
 def clash(constraints: str, said: str) -> str:
-    """Return why the kit does not fit a lock: the two packages in question, and all that uv says."""
+    """Return why the kit can't be resolved: the two packages in question, if that is it, and all that uv says."""
     pins = {
         canonicalize_name(name): version
         for name, version in re.findall(r"^([\w.-]+)==(\S+)", constraints, re.MULTILINE)
     }
-    reason, what = "the server kit can't be resolved under the versions of the lock", "what clashes"
     needs = re.findall(
         r"([\w.-]+?)(?:[<>=!~][^ ]*)? depends on ([\w.-]+)(?:\{[^}]*\})?((?:[<>=!~]=?[\w.*]+,?)*)",
         said,
@@ -95,12 +94,9 @@ def clash(constraints: str, said: str) -> str:
     for name, needed, bounds in needs:
         pin = pins.get(canonicalize_name(needed))
         if pin and not specifiers(bounds.rstrip(",")).contains(pin, prereleases=True):
-            reason = (
-                f"the lock pins {needed} {pin}, and {name} of the server kit needs {needed}{bounds}"
+            return (
+                f"lock: the lock pins {needed} {pin}, and {name} of the server kit needs {needed}{bounds}; raise "
+                f"{needed} in the application's dependencies, or add the server to them, and lock again. "
+                f"uv says: {said}"
             )
-            what = needed
-            break
-    fix = (
-        f"raise {what} in the application's dependencies, or add the server to them, and lock again"
-    )
-    return f"lock: {reason}; {fix}. uv says: {said}"
+    return f"lock: it lacks a server, and that of the kit can't be resolved. uv says: {said}"

@@ -21,6 +21,8 @@ from .target import Target
 
 # By the tool that wrote them, the most telling first.
 LOCKS = ("uv.lock", "pylock.toml", "poetry.lock", "requirements.txt")
+# Poetry would make an environment for what it only reads.
+WITHOUT_VENV = {"POETRY_VIRTUALENVS_CREATE": "false"}
 # Where packages come from is the control node's own affair.
 OPTIONS = re.compile(
     r"(-i|-f|--index-url|--extra-index-url|--find-links|--trusted-host|--require-hashes|--only-binary|--no-binary"
@@ -255,7 +257,7 @@ def exported_by_poetry(path: Path, cache: Path) -> str:
             out,
         )
         try:
-            run("poetry", "export", *options, cwd=path.parent)
+            run("poetry", "export", *options, cwd=path.parent, env=WITHOUT_VENV)
         except BuildError as error:
             if re.search(r"command .?export.? (does not exist|is not defined)", str(error)):
                 raise NotALock(how) from error

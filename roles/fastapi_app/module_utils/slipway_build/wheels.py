@@ -211,7 +211,7 @@ def built_from_source(project: Path, target: Target, folder: Path, env: Environm
     folder.mkdir(parents=True, exist_ok=True)
     before = set(folder.iterdir())
     try:
-        options = ("--quiet", "--wheel", "--python", builder(target.minor), "--out-dir", folder)
+        options = ("--wheel", "--python", builder(target.minor), "--out-dir", folder)
         uv("build", *options, project, cwd=project, env=env())
         (wheel,) = set(folder.glob("*.whl")) - before
         check_built(wheel, target)

@@ -227,7 +227,7 @@ def resource_rows(host: str, look: Look, disk_mb: int) -> Iterator[Row]:
 
 def clock_rows(host: str, look: Look) -> Iterator[Row]:
     """Yield whether a host's clock is right, and stays so."""
-    offset, container, synchronised = look.one("clock", 3)
+    offset, container = look.one("clock", 2)
     off = int(offset or 0)
     fix = "'apt-get install systemd-timesyncd' there keeps it right; certificates and tokens go by it."
     if abs(off) > CLOCK_SECONDS:
@@ -235,7 +235,7 @@ def clock_rows(host: str, look: Look) -> Iterator[Row]:
         yield Row(host, "clock", FAIL, f"{abs(off)} s {ahead} this machine's", sentence(fix))
     elif container not in ("none", ""):
         yield Row(host, "clock", PASS, "like this machine's; a container has its host's")
-    elif synchronised != "yes":
+    elif look.one("synchronised", 1) != ["yes"]:
         yield Row(
             host, "clock", WARN, "like this machine's now, but nothing keeps it so", sentence(fix)
         )
@@ -434,8 +434,12 @@ def diagnosis(
         hosts: The variables of each host, after playbooks/doctor.yml has looked at it.
         groups: The inventory's groups.
     """
-    found = {host: gathered(variables) for host, variables in hosts.items()}
+    found = {host: gathered(of) for host, of in hosts.items() if "__doctor" in of}
     rows = [*group_rows(groups)]
+    for host, of in hosts.items():
+        if "__doctor_look" in of and host not in found:  # a host beyond --limit has neither
+            fix = "Mend what the error above names."
+            rows.append(Row(host, "inventory", FAIL, "its variables can't be read", fix))
     for host, of in found.items():
         rows += host_rows(host, of)
     for host, of in found.items():

@@ -20,12 +20,13 @@ Rows = list[dict[str, str]]
 
 # Looks that were taken: at a bare Debian 12, and at one with everything on it.
 BARE = """\
-clock 1 none yes
+clock 1 none
 address 10.213.0.4
 user deploy 1000 deploy users
 root yes
 system debian 12 x86_64 systemd
 python 3.11.2 x86_64 2.36
+synchronised yes
 disk 76161 /
 memory MemTotal 24684084
 memory MemAvailable 23681508
@@ -197,8 +198,14 @@ def test_nothing_is_wrong_with_a_host_that_serves(rows: Callable[..., Rows]) -> 
             "7 s ahead of this machine's",
             "systemd-timesyncd",
         ),
-        (("none yes", "none no"), "clock", "WARN", "nothing keeps it so", "systemd-timesyncd"),
-        (("none yes", "podman no"), "clock", "pass", "a container has its host's", ""),
+        (
+            ("synchronised yes", "synchronised no"),
+            "clock",
+            "WARN",
+            "nothing keeps it so",
+            "systemd-timesyncd",
+        ),
+        (("none", "podman"), "clock", "pass", "a container has its host's", ""),
         (
             ("0.0.0.0:22", "0.0.0.0:80"),
             "port 80",
@@ -297,6 +304,14 @@ def test_of_a_host_that_is_not_reached_no_more_is_said(doctor: ModuleType) -> No
     assert of(found, "SSH")[1] == "ssh: connect to host vm1 port 22: No route to host"
     assert "'ssh deploy@vm1' by hand must work first" in of(found, "SSH")[2]
     assert {row["check"] for row in found if row["where"] == "shop"} == {"inventory"}
+
+
+def test_a_host_beyond_the_limit_is_left_out_and_one_with_broken_variables_is_not(
+    doctor: ModuleType,
+) -> None:
+    found = doctor.diagnosis({"far": {}, "broken": {"__doctor_look": {"stdout": BARE}}}, GROUPS)
+    assert [row["verdict"] for row in found if row["where"] == "broken"] == ["FAIL"]
+    assert not any(row["where"] == "far" for row in found)
 
 
 @pytest.mark.parametrize(

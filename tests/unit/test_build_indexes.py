@@ -40,7 +40,8 @@ def test_what_replaces_the_public_index_for_uv_does_so_for_pip(
     told: Told, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv(variable, "https://one.example.org/simple")
-    assert told() == {"PIP_INDEX_URL": "https://one.example.org/simple"}
+    one = "https://one.example.org/simple"
+    assert told() == {"PIP_INDEX_URL": one, "UV_DEFAULT_INDEX": one}
 
 
 @pytest.mark.parametrize("variable", ["UV_INDEX", "UV_EXTRA_INDEX_URL"])
@@ -75,6 +76,7 @@ def test_indexes_come_from_uvs_files(tmp_path: Path, told: Told, place: str) -> 
     )
     assert told() == {
         "PIP_INDEX_URL": "https://all.example.org/",
+        "UV_DEFAULT_INDEX": "https://all.example.org/",
         "PIP_EXTRA_INDEX_URL": "https://extra.example.org/",
     }
 
@@ -110,4 +112,4 @@ def test_pips_own_index_stands_and_is_told_to_a_uv_that_has_none(
     monkeypatch.setattr(indexes, "of_pip", lambda: asked)
     assert told() == {"UV_DEFAULT_INDEX": "https://pip.example.org/"}
     monkeypatch.setenv("UV_DEFAULT_INDEX", "https://uv.example.org/")
-    assert told() == {}
+    assert told() == {"UV_DEFAULT_INDEX": "https://uv.example.org/"}

@@ -62,6 +62,7 @@ def test_markers_are_read_for_the_target_and_not_for_this_machine() -> None:
             "new": "python_full_version >= '3.13'",
             "windows": "sys_platform == 'win32'",
             "arm": "platform_machine == 'aarch64'",
+            "optional": "extra == 'pg'",
             "here": "implementation_name == 'cpython' and platform_machine == 'x86_64'",
         }.items()
     )

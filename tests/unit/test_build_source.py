@@ -105,6 +105,30 @@ def test_a_folder_without_git_leaves_out_what_tools_make(
     assert names(found("plain")) == ["main.py"]
 
 
+@pytest.mark.parametrize(
+    ("source", "version", "folder", "message"),
+    [
+        (
+            "shop",
+            "v1",
+            "",
+            "version: 'v1' is for a git repository, and source is a folder; remove it",
+        ),
+        (
+            "shop.whl",
+            "",
+            "backend",
+            "folder: 'backend' is for a source with folders, and source is a wheel",
+        ),
+    ],
+)
+def test_keys_without_a_meaning_are_refused(
+    found: Callable[..., Source], source: str, version: str, folder: str, message: str
+) -> None:
+    with pytest.raises(BuildError, match=message):
+        found(source, version, folder)
+
+
 def test_a_source_that_is_not_there_is_named(found: Callable[..., Source]) -> None:
     with pytest.raises(BuildError, match=r"source: .*/shpo does not exist; write it relative"):
         found("shpo")

@@ -45,8 +45,10 @@ def environment(folders: tuple[Path, ...]) -> dict[str, str]:
         variables["PIP_INDEX_URL"] = uv.default
     if uv.extra:
         variables["PIP_EXTRA_INDEX_URL"] = " ".join(dict.fromkeys((*pip.extra, *uv.extra)))
-    if pip.default and not uv.default:
-        variables["UV_DEFAULT_INDEX"] = pip.default
+    if (
+        uv.default or pip.default
+    ):  # uv finds its own, but not the source's while it resolves the server kit
+        variables["UV_DEFAULT_INDEX"] = uv.default or pip.default
     return variables
 
 

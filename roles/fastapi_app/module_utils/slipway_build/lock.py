@@ -61,7 +61,7 @@ class Conditional:
                 "extras": frozenset(),
             }
             return Marker(self.marker).evaluate({**target.markers, **groups}, context="lock_file")
-        return Marker(self.marker).evaluate({**target.markers}, context="requirement")
+        return Marker(self.marker).evaluate({**target.markers})
 
 
 @dataclass(frozen=True)

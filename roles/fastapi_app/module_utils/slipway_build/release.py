@@ -110,6 +110,7 @@ def located(
     if source.source_kind(params["source"]) != "package":
         app = source.find(params["source"], params["version"], params["folder"], root, cache)
         return app, lock.find(app.upwards, params["lock"], root, params["name"], cache)
+    source.check_keys("package", params["version"], params["folder"])
     wanted = source.requirement(params["source"])
     locked = lock.find([], params["lock"], root, params["name"], cache)
     pin = locked.pins_for(target).get(canonicalize_name(wanted.name))

@@ -120,6 +120,7 @@ def find(source: str, version: str, folder: str, root: Path, cache: Path) -> Sou
         BuildError: There is no such source.
     """
     kind = source_kind(source)
+    check_keys(kind, version, folder)
     if kind == "git":
         if not version:
             raise BuildError("version: a git source needs one: a branch, a tag or a commit")
@@ -144,6 +145,19 @@ def find(source: str, version: str, folder: str, root: Path, cache: Path) -> Sou
         )
         raise BuildError(f"folder: the source has no folder {folder!r}; it has {beside or 'none'}")
     return replace(found, version=described(found.home)) if kind == "folder" else found
+
+
+def check_keys(kind: str, version: str, folder: str) -> None:
+    """Refuse what has no meaning for a kind of source, rather than ship something else than was meant."""
+    if version and kind != "git":
+        raise BuildError(
+            f"version: {version!r} is for a git repository, and source is a {kind}; remove it, or make source the "
+            "repository's URL"
+        )
+    if folder and kind in {"wheel", "package"}:
+        raise BuildError(
+            f"folder: {folder!r} is for a source with folders, and source is a {kind}; remove it"
+        )
 
 
 def requirement(source: str) -> Requirement:

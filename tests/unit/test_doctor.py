@@ -5,14 +5,24 @@ from __future__ import annotations
 import io
 import json
 import platform
+import socket
+import ssl
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from threading import Thread
 from types import ModuleType
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from .conftest import load
 
@@ -480,7 +490,77 @@ def test_the_table_can_be_read(doctor: ModuleType, rows: Callable[..., Rows]) ->
     assert "" in lines and text.count("vm1        ") == 1
 
 
+def test_what_two_hosts_say_of_an_application_is_said_once(doctor: ModuleType) -> None:
+    of_both = {"domains": {"shop": []}, "errors": ["apps.blog.modul: unknown key"], "unknown": []}
+    of_both |= {"address": "vm", "user": "x", "ports": {}}
+    variables = {"__doctor": of_both, "__doctor_look": {}}
+    found = doctor.diagnosis({"vm1": variables, "vm2": variables}, GROUPS)
+    assert [row["where"] for row in found] == ["inventory", "vm1", "vm2", "blog", "shop"]
+
+
 # --- What is looked at from here
+
+
+@pytest.fixture(scope="module")
+def reach() -> ModuleType:
+    """Return the module that looks at a host as its clients do."""
+    return load("playbooks/library/reach_info.py")
+
+
+def test_ports_and_names(reach: ModuleType) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert reach.connection("127.0.0.1", 2, port) == "open"
+    assert reach.connection("127.0.0.1", 2, port) == "refused"
+    assert "127.0.0.1" in reach.addresses("localhost")
+    assert reach.addresses("nowhere.invalid") == []
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
+    """Return the port of a server, and its certificate, which signs itself."""
+    folder = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test CA")])
+    now = datetime.now(UTC)
+    names = x509.SubjectAlternativeName([x509.DNSName("shop.org")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(9.5))
+    certificate = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+
+    def serve(server: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                with suppress(OSError), context.wrap_socket(connection, server_side=True):
+                    pass
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        Thread(target=serve, args=(server,), daemon=True).start()
+        yield server.getsockname()[1], folder / "cert.pem"
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_certificate_as_a_client_sees_it(reach: ModuleType, served: tuple[int, Path]) -> None:
+    port, authority = served
+    look = partial(reach.certificate, "127.0.0.1", port)
+    seen = {"days": 9, "names": ["shop.org"], "issuer": "Test CA"}
+    assert look(str(authority), 2, "shop.org") == seen | {"problem": ""}
+    assert look("", 2, "shop.org")["problem"] == "self-signed certificate"
+    assert "mismatch" in look(str(authority), 2, "blog.org")["problem"]
+
+
+def test_where_nothing_is_served_there_is_no_certificate(reach: ModuleType) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    assert reach.certificate("127.0.0.1", port, "", 2, "shop.org").keys() == {"problem"}
 
 
 # What pydantic says of a setting: its value, in part.
@@ -536,7 +616,7 @@ def import_app(name):
             "unsure",
             "ConnectError: x",
         ),
-        ("import time\ntime.sleep(60)\n", "unsure", "the import wasn't over after 2 s"),
+        ("import time\ntime.sleep(600)\n", "unsure", "the import wasn't over after 2 s"),
         (
             f"import sys\nsys.exit({REFUSED!r})\n",
             "failed",

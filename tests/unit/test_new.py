@@ -333,6 +333,16 @@ HEALTH = '@app.get("/{}")\ndef health(): ...\n'
             },
             "folder: api #",
         ),
+        # A package with requirements of its own is run from the folder above.
+        (
+            {
+                "requirements.txt": "fastapi",
+                "app/__init__.py": "",
+                "app/main.py": MAIN,
+                "app/requirements.txt": "fastapi",
+            },
+            "module: app.main:app",
+        ),
         # How it is locked
         (source(), "# lock: none with hashes; 'make lock APP=shop' writes locks/shop.txt\n"),
         (
@@ -391,6 +401,12 @@ HEALTH = '@app.get("/{}")\ndef health(): ...\n'
         (
             source("fastapi piccolo"),
             "# database: {name: shop} # guessed: piccolo among its dependencies, but no known",
+        ),
+        (
+            source(
+                "fastapi psycopg", "import os\nos.getenv('DB_HOST'), os.getenv('DB_PASSWORD')\n"
+            ),
+            "via: tcp # guessed: it reads DB_PASSWORD\n",
         ),
         # What prepares it
         (
@@ -502,6 +518,7 @@ def test_it_finds(appraised: Callable[[Files], str], files: Files, expected: str
         (source(), "python"),
         (source(), "database"),
         (source(pyproject__toml='[project]\nrequires-python = ">=3.11"'), "python"),
+        (source(**{"requirements-dev.txt": "psycopg"}), "database"),
         (source("fastapi sqlalchemy", "URL = 'sqlite:///x.db'\n"), "database"),
         (source("fastapi", alembic__ini=""), "migrate"),  # nothing to migrate
         (source("fastapi", tests__test_x__py=""), "static"),

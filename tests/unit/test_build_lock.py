@@ -42,10 +42,12 @@ def test_lines_that_are_no_pinned_requirement_are_refused(text: str) -> None:
     "text", ["-e ../lib", "../wheels/a.whl", "fastapi @ file:///x", "/x/a.whl", "./nowhere"]
 )
 def test_what_lies_beyond_the_source_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "shop").mkdir()
     with pytest.raises(
         BuildError, match=r"is not in the source\. Set source to a folder that has it"
     ):
-        read(text, tmp_path)
+        read(text, tmp_path / "shop")
 
 
 def test_what_comes_from_git_is_refused_by_its_name_and_without_its_password() -> None:
@@ -166,11 +168,27 @@ def test_requirements_without_hashes_are_passed_over_and_never_locked_silently(
     assert names(mono) == {"top"}
 
 
+def test_a_lock_of_ours_names_members_by_where_they_are_in_the_source(mono: list[Path]) -> None:
+    (mono[2] / "lib").mkdir()
+    project = mono[2].parent
+    (project / "locks/shop.txt").write_text("./lib\n")
+    lock = locks.find(mono, "", project, "shop", project / "cache")
+    assert lock.members_for(DEBIAN_13) == ["lib"]
+
+
 def test_requirements_without_hashes_that_are_named_are_refused(mono: list[Path]) -> None:
     (mono[0] / "requirements.txt").write_text("fastapi\n")
     (mono[2].parent / "locks/shop.txt").write_text(line("own"))
     with pytest.raises(BuildError, match=r"has no hashes.*'make lock APP=shop' and remove the key"):
         names(mono, "requirements.txt")
+
+
+def test_a_lock_of_ours_without_hashes_is_refused(mono: list[Path]) -> None:
+    (mono[2].parent / "locks/shop.txt").write_text("fastapi\n")
+    with pytest.raises(
+        BuildError, match=r"lock: shop\.txt has no hashes.*'make lock APP=shop' makes it anew"
+    ):
+        names(mono)
 
 
 def test_an_application_that_needs_nothing_has_a_lock_with_nothing(mono: list[Path]) -> None:
@@ -228,6 +246,13 @@ def test_a_pylocks_markers_may_ask_for_groups_and_extras(tmp_path: Path) -> None
         + package("windows", "sys_platform == 'win32'"),
     )
     assert set(lock.pins_for(DEBIAN_13)) == {"always"}
+    # As a constraint it has no marker that only a pylock.toml may have.
+    assert {pin.constraint for pin in lock.pins} == {
+        "always==1.0",
+        "dev==1.0",
+        "extra==1.0",
+        'windows==1.0 ; sys_platform == "win32"',
+    }
 
 
 @pytest.mark.parametrize(
@@ -240,6 +265,10 @@ def test_a_pylocks_markers_may_ask_for_groups_and_extras(tmp_path: Path) -> None
         (
             f'archive = {{url = "https://e.org/lib.tgz", hashes = {{sha256 = "{"0" * 64}"}}}}',
             "lock: lib comes from https://e.org/lib.tgz",
+        ),
+        (
+            f'wheels = [{{url = "https://e.org/lib-1-py3-none-any.whl", hashes = {{sha256 = "{"0" * 64}"}}}}]',
+            "lock: lib comes from an unknown place",
         ),
         ('directory = {path = "../lib"}', "lock: 'lib at ../lib' is not in the source"),
     ],

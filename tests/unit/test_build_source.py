@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tarfile
 import zipfile
@@ -94,6 +95,14 @@ def test_what_git_ignores_stays_at_home(shop: Path, found: Callable[..., Source]
     (shop / "shop/__pycache__").mkdir()
     (shop / "shop/__pycache__/main.pyc").touch()
     assert names(found("shop")) == [".gitignore", "shop/main.py"]
+
+
+def test_what_is_built_into_a_folder_that_git_ignores_is_a_front_end(
+    shop: Path, found: Callable[..., Source]
+) -> None:
+    (shop / "dist").mkdir()
+    (shop / "dist/index.html").touch()
+    assert found("shop").files(shop / "dist") == [("index.html", shop / "dist/index.html")]
 
 
 def test_a_folder_without_git_leaves_out_what_tools_make(
@@ -193,17 +202,19 @@ def test_credentials_of_a_git_source_are_in_no_argument_no_file_and_no_message(
 ) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
+    # It notes what it is called with, asks the real one for the password, and fails.
     (programs / "git").write_text(
-        f'#!/bin/sh\necho "$@" >> {tmp_path}/arguments\n'
-        f'[ "$1" != fetch ] || {{ echo protocol=https | sh -c "${{GIT_CONFIG_VALUE_1#!}} get" > {tmp_path}/answer; }}\n'
-        '[ "$1" != fetch ] || { echo "fatal: $5" >&2; exit 128; }\nmkdir -p "$4"\n'
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/arguments\n[ "$1" = fetch ] || {{ mkdir -p "$4"; exit; }}\n'
+        "printf 'protocol=https\\nhost=git.example.org\\n' | "
+        f"{shutil.which('git')} credential fill > {tmp_path}/answer\n"
+        'echo "fatal: $5" >&2; exit 128\n'
     )
     (programs / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     url = "https://me:s%40cret%2F1@git.example.org/shop.git"
     with pytest.raises(BuildError) as refused:
         fetch_git(url, "main", tmp_path / "cache")
-    assert (tmp_path / "answer").read_text() == "username=me\npassword=s@cret/1\n"
+    assert "username=me\npassword=s@cret/1\n" in (tmp_path / "answer").read_text()
     told = str(refused.value) + (tmp_path / "arguments").read_text()
     assert "https://git.example.org/shop.git" in told
     assert "cret" not in told

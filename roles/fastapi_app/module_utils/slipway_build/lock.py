@@ -156,7 +156,10 @@ def find(folders: list[Path], given: str, root: Path, name: str, cache: Path) ->
     if lock:
         return lock
     if own.is_file():
-        return read(own, folders, cache)
+        try:
+            return read(own, folders, cache)
+        except NotALock as error:
+            raise BuildError(f"lock: {error}; 'make lock APP={name}' makes it anew") from error
     if reason:
         raise BuildError(f"lock: {reason}; 'make lock APP={name}' resolves and locks it here")
     listed = f"no {', '.join(LOCKS[:-1])} or {LOCKS[-1]} in the source, and no "
@@ -198,7 +201,7 @@ def read(path: Path, folders: list[Path], cache: Path) -> Lock:
         lock = from_pylock(path, tree)
     else:
         text = path.read_text()
-        if requirement_lines(text) and "--hash" not in text:
+        if "--hash" not in text and not all(map(local_path, requirement_lines(text))):
             raise NotALock(
                 f"{path.name} has no hashes, which 'uv pip compile --universal --generate-hashes' writes"
             )

@@ -76,7 +76,7 @@ build-backend = "hatchling.build"
 """,
     "backend/alembic.ini": "",
     "backend/scripts/prestart.sh": """\
-#! /usr/bin/env bash
+#!/bin/sh
 set -e
 # Let the DB start
 python app/backend_pre_start.py

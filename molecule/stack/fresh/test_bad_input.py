@@ -1,6 +1,6 @@
 """What is wrong with a host is said with the host and the fix, and a bare host stays as it is.
 
-What is wrong with an inventory, and what people meet most, is in docs/troubleshooting.md and tested in the scenario apps.
+What people meet most is in docs/troubleshooting.md, which the scenario apps tests.
 """
 
 from __future__ import annotations

@@ -75,6 +75,24 @@ def test_a_member_of_a_workspace_comes_with_those_it_depends_on(mono: Path, rele
     assert shop_of(release)["id"] != built["id"]
 
 
+def test_a_project_that_asks_git_for_its_version_is_built(tmp_path: Path, release: Build) -> None:
+    asks = project("shop", "idna").replace('version = "1.0"', 'dynamic = ["version"]')
+    asks = asks.replace('["hatchling"]', '["hatchling", "hatch-vcs"]')
+    asks += '[tool.hatch.version]\nsource = "vcs"\n'
+    shop = made(
+        tmp_path / "shop",
+        {"pyproject.toml": asks, "src/shop/__init__.py": "", "src/shop/main.py": "app = 1\n"},
+    )
+    run("git", "init", "--quiet", cwd=shop)
+    run("git", "add", ".", cwd=shop)
+    who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    run("git", *who, "commit", "--quiet", "--message", "first", cwd=shop)
+    run("git", "tag", "v2.5.0", cwd=shop)
+    uv("lock", "--quiet", cwd=shop)
+    (shop / ".git/info/exclude").write_text("uv.lock\n")
+    assert "dist/shop-2.5.0-py3-none-any.whl" in members(release()["archive"])
+
+
 def test_a_pylock_is_read_for_the_host(tmp_path: Path, release: Build) -> None:
     shop = made(
         tmp_path / "shop", {"shop/main.py": "app = 1\n", "requirements.in": "uvicorn[standard]\n"}

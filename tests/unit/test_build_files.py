@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tarfile
 from pathlib import Path
 
 import pytest
-from slipway_build.files import Files, add_compressed, digest, written
+from slipway_build.files import Files, add_compressed, digest, unpack, written
+from slipway_build.process import BuildError
 
 
 @pytest.fixture
@@ -76,6 +78,17 @@ def test_static_files_get_a_compressed_sibling_where_it_pays(tmp_path: Path) -> 
     }
     assert members["id/static/big.css.gz"].mtime == members["id/static/big.css"].mtime
     assert {(member.uid, member.mode) for member in members.values()} == {(0, 0o644)}
+
+
+def test_a_compression_that_this_machine_does_not_know_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/tar").symlink_to(str(shutil.which("tar")))
+    (tmp_path / "python.tar.zst").write_bytes(bytes.fromhex("28b52ffd") + b"x" * 600)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(BuildError, match="that takes zstd, which is not installed"):
+        unpack(tmp_path / "python.tar.zst", tmp_path / "out")
 
 
 def test_a_build_that_fails_leaves_nothing_that_looks_built(tmp_path: Path) -> None:

@@ -282,7 +282,7 @@ def test_a_python_that_the_application_does_not_want_names_the_option(
 def test_a_module_may_be_where_the_build_system_puts_it(
     shop: Path, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def packed(project: Path, target: object, folder: Path, env: object) -> Path:
+    def packed(project: Path, target: object, folder: Path, *_: object) -> Path:
         folder.mkdir()
         return wheel(folder, "shop")
 

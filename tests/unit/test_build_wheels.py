@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 from slipway_build import wheels
 from slipway_build.lock import Pin
 from slipway_build.process import BuildError
@@ -139,6 +140,23 @@ def test_an_index_that_does_not_answer_is_no_empty_one(
         match=r"lock: can't fetch .*: http://b\.example\.org/simple/x/: connection",
     ):
         wheels.fetch(PINS, DEBIAN_13, tmp_path / "wheels", dict)
+
+
+@pytest.mark.parametrize(
+    ("described", "version"),
+    [
+        ("v1.2.0", "1.2.0"),
+        ("1.2", "1.2"),
+        ("v1.2-3-g0a1b2c4-dirty", "1.2+3.g0a1b2c4.dirty"),
+        ("feature/new_shop", "0+feature.new.shop"),
+        ("0a1b2c4", "0+0a1b2c4"),
+        ("", "0"),
+    ],
+)
+def test_a_build_system_is_told_the_version_that_it_would_ask_git_for(
+    described: str, version: str
+) -> None:
+    assert set(wheels.scm(described).values()) == {str(Version(version))} == {version}
 
 
 def test_an_applications_wheel_for_another_platform_is_refused() -> None:

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .process import run
+from .process import BuildError, run
 
 # Files by the name that they have in an archive.
 Files = list[tuple[str, Path]]
@@ -134,7 +135,14 @@ def unpack(archive: Path, into: Path) -> Path:
     By the program and not by ``tarfile``, which knows no zstd before Python 3.14. It lets no member out of the folder.
     """
     into.mkdir(parents=True)
-    run("tar", "--extract", "--no-same-owner", "--file", archive, "--directory", into)
+    try:
+        run("tar", "--extract", "--no-same-owner", "--file", archive, "--directory", into)
+    except BuildError as error:
+        if lacking := re.search(r"\(child\): (\w+): Cannot exec", str(error)):
+            raise BuildError(
+                f"that takes {lacking[1]}, which is not installed on the control node"
+            ) from error
+        raise
     return into
 
 

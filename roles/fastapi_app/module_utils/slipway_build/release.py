@@ -64,7 +64,8 @@ def build(params: dict[str, Any]) -> dict[str, Any]:
     made.append(not path.exists())
     if not path.exists():
         with written(path) as out:
-            packages = built(app, locked.members_for(target), target, out.parent, env)
+            called = params["version"] or app.version
+            packages = built(app, locked.members_for(target), target, out.parent, env, called)
             with tarfile.open(out, "w:gz", compresslevel=1) as archive:
                 # A package of the index has no files but its wheels, and nobody unpacks an empty archive.
                 folder = tarfile.TarInfo(release_id)
@@ -148,7 +149,12 @@ def served_by_nginx(params: dict[str, Any], app: source.Source, root: Path) -> F
 
 
 def built(
-    app: source.Source, members: list[str], target: Target, scratch: Path, env: indexes.Environment
+    app: source.Source,
+    members: list[str],
+    target: Target,
+    scratch: Path,
+    env: indexes.Environment,
+    called: str,
 ) -> list[Path]:
     """Return the wheels of the source's own packages: the application, if it is one, and members it depends on.
 
@@ -163,7 +169,7 @@ def built(
     return [
         copy / project
         if project.endswith(".whl")
-        else wheels.built_from_source(copy / project, target, scratch / "dist", env)
+        else wheels.built_from_source(copy / project, target, scratch / "dist", env, called)
         for project in projects
     ]
 

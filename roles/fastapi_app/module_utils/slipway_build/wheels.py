@@ -206,13 +206,23 @@ def builder(minor: str) -> str:
     return sys.executable
 
 
-def built_from_source(project: Path, target: Target, folder: Path, env: Environment) -> Path:
-    """Build the wheel of a package that lies in the source, and return it."""
+def built_from_source(
+    project: Path, target: Target, folder: Path, env: Environment, version: str
+) -> Path:
+    """Build the wheel of a package that lies in the source, and return it.
+
+    Args:
+        project: Its folder.
+        target: What it is for.
+        folder: Where the wheel goes.
+        env: The indexes, for what it takes to build it.
+        version: What people call the source, for a build system that would ask git: there is none in a copy.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     before = set(folder.iterdir())
     try:
         options = ("--wheel", "--python", builder(target.minor), "--out-dir", folder)
-        uv("build", *options, project, cwd=project, env=env())
+        uv("build", *options, project, cwd=project, env=env() | scm(version))
         (wheel,) = set(folder.glob("*.whl")) - before
         check_built(wheel, target)
     except BuildError as error:
@@ -220,6 +230,24 @@ def built_from_source(project: Path, target: Target, folder: Path, env: Environm
             f"source: the wheel of {project.name} can't be made for {target.name}: {error}"
         ) from error
     return wheel
+
+
+def scm(described: str) -> dict[str, str]:
+    """Return the variables that tell build systems the version which they would ask git for.
+
+    Args:
+        described: Such as ``v1.2``, ``v1.2-3-g0a1b2c4-dirty``, a branch or a commit; may be empty.
+    """
+    found = re.match(r"v?(\d+(?:\.\d+)+)(.*)", described)
+    base, rest = found.groups() if found else ("0", described)
+    local = ".".join(re.findall(r"[a-z0-9]+", rest.lower()))
+    version = f"{base}+{local}" if local else base
+    return {
+        "SETUPTOOLS_SCM_PRETEND_VERSION": version,  # hatch-vcs, too
+        "PDM_BUILD_SCM_VERSION": version,
+        "POETRY_DYNAMIC_VERSIONING_BYPASS": version,
+        "UV_DYNAMIC_VERSIONING_BYPASS": version,
+    }
 
 
 def check_wheel(wheel: Path, target: Target) -> None:

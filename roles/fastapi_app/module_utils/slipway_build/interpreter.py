@@ -88,7 +88,7 @@ def from_uv(python: str, architecture: str, cache: Path) -> tuple[Interpreter, b
         return max(there, key=lambda item: Version(item.version)), False
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as scratch:
-        options = ("--quiet", "--no-bin", "--install-dir", scratch)
+        options = ("--no-bin", "--install-dir", scratch)  # quiet, it does not say why it fails
         try:
             uv("python", "install", *options, key, env={"UV_PYTHON_DOWNLOADS": "automatic"})
         except BuildError as error:
@@ -99,7 +99,7 @@ def from_uv(python: str, architecture: str, cache: Path) -> tuple[Interpreter, b
                 f"uv says: {error}"
             ) from error
         (home,) = [path for path in Path(scratch).glob("cpython-*") if not path.is_symlink()]
-        inspected(home, home.name, architecture)
+        inspected(home, key, architecture)
         return packed(home, home.name, cache), True
 
 
@@ -122,7 +122,7 @@ def from_archive(path: Path, architecture: str, cache: Path) -> tuple[Interprete
                 f"python: {path.name} has no bin/python3.<N> in it; it must hold a relocatable CPython"
             )
         home = min(homes, key=lambda folder: len(folder.parts))
-        release = inspected(home, f"{path.name} {home.name}", architecture)
+        release = inspected(home, path.name, architecture)
         return packed(home, f"cpython-{release}-linux-{architecture}-{content}", cache), True
 
 
@@ -131,8 +131,8 @@ def binary_of(home: Path) -> Path:
     return next(path for path in sorted((home / "bin").iterdir()) if BINARY.fullmatch(path.name))
 
 
-def inspected(home: Path, names: str, architecture: str) -> str:
-    """Return the version of an interpreter, by its header or else by its names.
+def inspected(home: Path, name: str, architecture: str) -> str:
+    """Return the version of an interpreter, by its header or else by the names of its archive and folder.
 
     Raises:
         BuildError: It is for other machines, or nothing tells its version.
@@ -141,15 +141,15 @@ def inspected(home: Path, names: str, architecture: str) -> str:
     with binary.open("rb") as file:
         head = file.read(4096)
     if head[:4] != b"\x7fELF" or b"/ld-musl" in head:
-        raise BuildError(f"python: {binary.name} in {names} is no program for Linux with glibc")
+        raise BuildError(f"python: {binary.name} in {name} is no program for Linux with glibc")
     number = int.from_bytes(head[18:20], "big" if head[5] == 2 else "little")
     if (machine := MACHINES.get(number, f"machine {number}")) != architecture:
         raise BuildError(
-            f"python: {names} is an interpreter for {machine}, and the host is {architecture}"
+            f"python: {name} is an interpreter for {machine}, and the host is {architecture}"
         )
     minor = binary.name.removeprefix("python")
     header = home / "include" / binary.name / "patchlevel.h"
-    told = header.read_text() if header.is_file() else names
+    told = header.read_text() if header.is_file() else f"{name} {home.name}"
     release = re.search(rf"(?<![\d.]){re.escape(minor)}\.\d+((a|b|rc)\d+)?", told)
     if release is None:
         raise BuildError(

@@ -15,7 +15,7 @@ from tests.stack import ROOT, Stack
 UNITS = ("notes@*", "ping@*", "shop*", "desk@*", "relay@*", "nginx", "postgresql@*")
 
 
-@pytest.fixture(scope="session", params=["apps13", "apps12"])
+@pytest.fixture(scope="module", params=["apps13", "apps12"])
 def stack(request: pytest.FixtureRequest) -> Stack:
     """Return one of the scenario's hosts."""
     return Stack(request.param, ROOT / f".slipway/apps/{request.param}.pem")
@@ -23,7 +23,7 @@ def stack(request: pytest.FixtureRequest) -> Stack:
 
 @pytest.fixture(scope="session")
 def stacks() -> list[Stack]:
-    """Return all of them, for a run of Ansible is for all."""
+    """Return all of them."""
     return [Stack(name, ROOT / f".slipway/apps/{name}.pem") for name in ("apps13", "apps12")]
 
 

@@ -43,7 +43,9 @@ def test_an_application_that_tells_its_own_path_is_left_alone(stack: Stack) -> N
 
 @pytest.mark.parametrize("path", ["/", "/up", "/notesandmore", "/pingpong", "/docs"])
 def test_what_is_nobodys_path_is_not_found(stack: Stack, path: str) -> None:
-    assert stack.get(f"https://team.test{path}").status_code == 404
+    answer = stack.get(f"https://team.test{path}")
+    assert answer.status_code == 404
+    assert answer.headers["Content-Type"] == "text/html"  # Nginx says so; the applications speak JSON
 
 
 def test_a_websocket_below_a_path(stack: Stack) -> None:

@@ -180,6 +180,26 @@ def _commands(given: Any) -> list[dict[str, str]]:
     return commands
 
 
+def _hooks(given: Mapping[str, Any]) -> dict[str, list[dict[str, str]]]:
+    """Return for each moment of ``hooks`` the list of its commands, ``{run}``, and task files, ``{tasks}``.
+
+    Raises:
+        ValueError: An item is neither; the message says which.
+    """
+    hooks: dict[str, list[dict[str, str]]] = {}
+    for moment in options(ROLES / "fastapi_app", "app")["hooks"]["options"]:
+        items = given.get(moment) or []
+        hooks[moment] = []
+        for item in items if isinstance(items, list | tuple) else [items]:
+            hook = dict(item) if isinstance(item, Mapping) else {"run": item}
+            ((key, value), *others) = hook.items() or (("", ""),)
+            known = key in ("run", "tasks") and not others
+            if not known or not isinstance(value, str) or not value.strip():
+                raise ValueError(f"{moment}: {item!r}")
+            hooks[moment].append(hook)
+    return hooks
+
+
 def _variable_errors(where: str, variables: Mapping[Any, Any]) -> list[str]:
     """Return what is wrong with environment variables."""
     errors = []
@@ -379,6 +399,12 @@ def _filled(where: str, given: Mapping[str, Any]) -> tuple[App, list[str]]:
     except ValueError as error:
         fix = "write a command, or {run: <command>, as: owner or app}"
         return {}, [f"{where}.migrate: {error} is no command; {fix}"]
+    try:
+        app["hooks"] = _hooks(app["hooks"])
+    except ValueError as error:
+        return {}, [
+            f"{where}.hooks.{error} is neither a command nor {{tasks: <file>}}; write one of them"
+        ]
     return app, []
 
 

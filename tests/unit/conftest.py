@@ -27,3 +27,9 @@ def load(path: str) -> ModuleType:
 def filters() -> ModuleType:
     """Return the filters that read the inventory's ``apps``."""
     return load("plugins/filter/slipway.py")
+
+
+@pytest.fixture(scope="session")
+def runs() -> ModuleType:
+    """Return the filters that tell runs from each other."""
+    return load("plugins/filter/run.py")

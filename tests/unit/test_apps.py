@@ -18,6 +18,7 @@ BOARD: dict[str, Any] = {
     "module": "board.main:app",
     "domains": ["board.example.org"],
 }
+MOMENTS = ("before_build", "after_migrate", "before_switch", "after_switch", "on_failure")
 PASSWORD = "a/b:c@d%e f-0123456789"
 
 
@@ -69,6 +70,7 @@ def test_the_smallest_application_gets_every_default(filters: ModuleType) -> Non
         "strip_path": True,
         "database": {},
         "migrate": [],
+        "hooks": {moment: [] for moment in MOMENTS},
         "health": "/",
         "static": {},
         "frontend": {},
@@ -127,9 +129,9 @@ SHAPES: list[tuple[Any, str]] = [
     (changed(modul="board.main:app"), "apps.board.modul: unknown key; did you mean module?"),
     (
         changed(zzz=1),
-        "apps.board.zzz: unknown key; known are: database, delete_data, domains, env, folder, frontend, health, lock, "
-        "migrate, module, path, python, secrets, services, shared, source, state, static, strip_path, timers, version, "
-        "workers",
+        "apps.board.zzz: unknown key; known are: database, delete_data, domains, env, folder, frontend, health, "
+        "hooks, lock, migrate, module, path, python, secrets, services, shared, source, state, static, strip_path, "
+        "timers, version, workers",
     ),
     (database(nam="board"), "apps.board.database.nam: unknown key; did you mean name?"),
     (
@@ -394,6 +396,23 @@ COMMANDS: list[tuple[Any, str]] = [
     ),
     *(
         (
+            changed(hooks={"after_switch": hook}),
+            f"apps.board.hooks.after_switch: {wrong!r} is neither a command nor {{tasks: <file>}}; write one of them",
+        )
+        for hook, wrong in (
+            (7, 7),
+            (["true", " "], " "),
+            ({"script": "x"}, {"script": "x"}),
+            ([{"run": "x", "tasks": "y"}], {"run": "x", "tasks": "y"}),
+            ({"tasks": ["x"]}, {"tasks": ["x"]}),
+        )
+    ),
+    (
+        changed(hooks={"after_swich": "true"}),
+        "apps.board.hooks.after_swich: unknown key; did you mean after_switch?",
+    ),
+    *(
+        (
             changed(**{key: [{"name": name, "run": "x", **more}]}),
             f"apps.board.{key}: {name!r} must be a lower-case letter, then letters, digits or -, at most 30",
         )
@@ -580,6 +599,23 @@ def test_migrate_is_a_command_or_a_list_of_them(
 ) -> None:
     app = only(filters, changed(database={"name": "board"}, migrate=given))
     assert app["migrate"] == commands
+
+
+@pytest.mark.parametrize(
+    ("given", "hooks"),
+    [
+        ("npm run build", [{"run": "npm run build"}]),
+        ({"tasks": "notify.yml"}, [{"tasks": "notify.yml"}]),
+        (["a", {"tasks": "b.yml"}, {"run": "c"}], [{"run": "a"}, {"tasks": "b.yml"}, {"run": "c"}]),
+        ([], []),
+    ],
+)
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_hook_is_a_command_or_a_task_file_or_a_list_of_them(
+    filters: ModuleType, moment: str, given: Any, hooks: list[dict[str, str]]
+) -> None:
+    app = only(filters, changed(hooks={moment: given}))
+    assert app["hooks"] == {name: [] for name in MOMENTS} | {moment: hooks}
 
 
 def test_one_that_is_to_be_absent_needs_nothing_else(filters: ModuleType) -> None:

@@ -18,6 +18,7 @@ options:
 
 RETURN = r"""
 host: {description: 'SHA-256 of what declares users and folders, and whether they are made.', type: dict}
+uv: {description: Versions of uv that are there., type: list}
 interpreters: {description: Ids of the interpreters that came with releases., type: list}
 absent: {description: 'By application that is to be absent: what there still is of it.', type: dict}
 apps:
@@ -26,7 +27,7 @@ apps:
   returned: success
   contains:
     live: {description: 'The slot that serves, blue or green; empty before the first release.', type: str}
-    previous: {description: 'The id of the release that served before; empty if there is none.', type: str}
+    previous: {description: 'What served before: release and settings; empty if there is none.', type: dict}
     serving:
       description: >-
         What serves: release (its id), environment, gunicorn, commands and units (SHA-256 of its files),
@@ -34,49 +35,31 @@ apps:
       type: dict
     slots:
       description: >-
-        By slot, blue and green: the units that are active and enabled; jobs (started by timers) that are at work.
+        By slot, blue and green: release, settings (a digest of its files), the units that are active and enabled;
+        jobs (started by timers) that are at work.
       type: dict
+    retiring: {description: Whether the host itself is about to let the slot go that served before., type: bool}
+    claim: {description: 'The run that releases it now: run, by, node, pid, since; empty if none does.', type: dict}
     releases: {description: 'Complete releases, newest first: app, id, version, target, wheels, migrated.', type: list}
+    unfinished: {description: Releases that a run has not finished., type: list}
     wheels: {description: Ids of the wheels that are kept., type: list}
 """
 
-import hashlib
 import json
 import pwd
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.slipway_release import claim, slots, systemd
 
 SLOTS = ("blue", "green")
-UNITS = Path("/etc/systemd/system")
-
-
-def target_name(link: Path) -> str:
-    """Return the last part of what a symbolic link points to; empty if there is no link."""
-    return link.readlink().name if link.is_symlink() else ""
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal digits; empty if there is no file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-
-
-def enabled(unit: str) -> bool:
-    """Tell whether systemd starts a unit at boot."""
-    target = "timers" if unit.endswith(".timer") else "multi-user"
-    return (UNITS / f"{target}.target.wants" / unit).is_symlink()
-
-
-def text(path: Path) -> str:
-    """Return what a file holds; empty if there is no file."""
-    return path.read_text().strip() if path.is_file() else ""
 
 
 def release(folder: Path) -> dict[str, Any]:
     """Return what a complete release says of itself in its ``release.json``."""
     said: dict[str, Any] = json.loads((folder / "release.json").read_text())
-    return {**said, "migrated": text(folder / "migrated")}
+    return {**said, "migrated": slots.text(folder / "migrated")}
 
 
 def exists(user: str) -> bool:
@@ -94,63 +77,48 @@ def made(home: Path) -> bool:
     return all(map(exists, users)) and (home / "slots/green/app.sock").is_symlink()
 
 
-def templates() -> dict[str, list[Path]]:
-    """Return the files of unit templates that Slipway made, by application."""
-    found: dict[str, list[Path]] = {}
-    for path in sorted(UNITS.glob("*@.*")):
-        if path.suffix not in (".service", ".timer") or path.is_symlink():
-            continue
-        for line in path.read_text(errors="replace").splitlines():
-            if line.startswith("X-Slipway-App="):
-                found.setdefault(line.partition("=")[2], []).append(path)
-    return found
-
-
-def in_slot(template: Path, slot: str) -> str:
-    """Return the name of a template's unit for a slot."""
-    return template.name.replace("@.", f"@{slot}.")
-
-
-def is_job(template: Path) -> bool:
-    """Tell whether a unit is started by a timer, and not at boot."""
-    return template.suffix == ".service" and template.with_suffix(".timer").exists()
-
-
-def slot_state(files: list[Path], slot: str, running: set[str]) -> dict[str, list[str]]:
-    """Return the units of a slot that are active or enabled, and the jobs that are at work."""
-    units = [in_slot(path, slot) for path in files if not is_job(path)]
-    jobs = [in_slot(path, slot) for path in files if is_job(path)]
+def slot_state(folder: Path, files: list[Path], running: set[str]) -> dict[str, Any]:
+    """Return the state of one slot as RETURN lists it."""
+    units = [path.name for path in files if not slots.is_job(path)]
     return {
+        "release": slots.target_name(folder / "release"),
+        "settings": slots.settings(folder, files),
         "active": [unit for unit in units if unit in running],
-        "enabled": [unit for unit in units if enabled(unit)],
-        "jobs": [unit for unit in jobs if unit in running],
+        "enabled": [unit for unit in units if slots.enabled(unit)],
+        "jobs": [path.name for path in files if slots.is_job(path) and path.name in running],
     }
 
 
 def state(home: Path, files: list[Path], running: set[str]) -> dict[str, Any]:
     """Return the state of one application as RETURN lists it."""
-    live = target_name(home / "live")
-    complete = sorted(
-        home.glob("releases/*/release.json"), key=lambda path: path.stat().st_mtime, reverse=True
-    )
-    slot = home / "slots" / live
-    slots = {name: slot_state(files, name, running) for name in SLOTS}
-    wanted = [in_slot(path, live) for path in files if not is_job(path)]
+    live = slots.target_name(home / "live")
+    slot, units = home / "slots" / live, slots.of_slot(files, live)
+    state = {
+        name: slot_state(home / "slots" / name, slots.of_slot(files, name), running)
+        for name in SLOTS
+    }
+    started = [path.name for path in units if not slots.is_job(path)]
+    serving = {
+        "release": slots.target_name(slot / "release"),
+        "environment": slots.sha256(slot / "environment"),
+        "gunicorn": slots.sha256(slot / "gunicorn.conf.py"),
+        "commands": slots.sha256(slot / "commands"),
+        "units": {path.name.replace(f"@{live}.", "@."): slots.sha256(path) for path in units},
+        "migrated": slots.text(slot / "release" / "migrated"),
+        "active": bool(live) and state[live]["active"] == started,
+        "enabled": bool(live) and state[live]["enabled"] == started,
+    }
+    now = {"release": serving["release"], "settings": slots.settings(slot, units)}
+    complete = slots.complete(home)
     return {
         "live": live,
-        "previous": target_name(home / "previous"),
-        "serving": {
-            "release": target_name(slot / "release"),
-            "environment": sha256(slot / "environment"),
-            "gunicorn": sha256(slot / "gunicorn.conf.py"),
-            "commands": sha256(slot / "commands"),
-            "units": {path.name: sha256(path) for path in files},
-            "migrated": text(slot / "release" / "migrated"),
-            "active": bool(live) and slots[live]["active"] == wanted,
-            "enabled": bool(live) and slots[live]["enabled"] == wanted,
-        },
-        "slots": slots,
-        "releases": [release(path.parent) for path in complete],
+        "previous": slots.previous(home, now),
+        "serving": serving,
+        "slots": state,
+        "retiring": f"{home.name}-retire.service" in running,
+        "claim": claim.holder(home.name),
+        "releases": [release(path) for path in complete],
+        "unfinished": sorted(path.name for path in home.glob("releases/*") if path not in complete),
         "wheels": sorted(path.name for path in home.glob("wheels/*")),
     }
 
@@ -175,36 +143,26 @@ def main() -> None:
         "tools": {"type": "path", "required": True},
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
-    files = templates()
-    units = [
-        in_slot(path, slot)
-        for name in module.params["apps"]
-        for path in files.get(name, [])
-        for slot in SLOTS
-    ]
-    running: set[str] = set()
-    if units:
-        # is-active prints a line for each unit, in order, and fails if any is not active: that is no error here.
-        _, out, _ = module.run_command(["systemctl", "is-active", *units])
-        # One that is on its way up, or down, runs too.
-        at_rest = {"inactive", "failed", "unknown"}
-        said = zip(units, out.splitlines(), strict=False)
-        running = {unit for unit, line in said if line not in at_rest}
-    root = Path(module.params["root"])
+    root, tools = Path(module.params["root"]), Path(module.params["tools"])
+    apps, absent = module.params["apps"], module.params["absent"]
+    files: dict[str, list[Path]] = {name: [] for name in (*apps, *absent)}
+    for path in slots.unit_files():
+        files.setdefault(slots.owner(path), []).append(path)
+    units = [path.name for name in apps for path in files[name]]
+    running = set(systemd.active([*units, *(f"{name}-retire.service" for name in apps)]))
     module.exit_json(
         host={
-            "sysusers": sha256(Path("/etc/sysusers.d/slipway.conf")),
-            "tmpfiles": sha256(Path("/etc/tmpfiles.d/slipway.conf")),
-            "made": all(made(root / name) for name in module.params["apps"]),
+            "sysusers": slots.sha256(Path("/etc/sysusers.d/slipway.conf")),
+            "tmpfiles": slots.sha256(Path("/etc/tmpfiles.d/slipway.conf")),
+            "made": all(made(root / name) for name in apps),
         },
-        interpreters=sorted(path.name for path in Path(module.params["tools"]).glob("python/*")),
+        uv=sorted(path.name.removeprefix("uv-") for path in tools.glob("uv-*")),
+        interpreters=sorted(path.name for path in tools.glob("python/*")),
         absent={
-            name: remains(root / name, files.get(name, []), name in module.params["purged"])
-            for name in module.params["absent"]
+            name: remains(root / name, files[name], name in module.params["purged"])
+            for name in absent
         },
-        apps={
-            name: state(root / name, files.get(name, []), running) for name in module.params["apps"]
-        },
+        apps={name: state(root / name, files[name], running) for name in apps},
     )
 
 

@@ -1,0 +1,100 @@
+#!/usr/bin/python
+"""Prepare the idle slot for a release: its files and its units, and nothing of what serves."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release_slot
+short_description: Prepare the idle slot of an application
+description:
+  - Points the slot to a release and writes its settings and its units.
+  - A slot that is right and runs, since it served a moment ago, is left alone. Else what runs in it is stopped first.
+options:
+  app: {type: str, required: true, description: The application.}
+  root: {type: path, required: true, description: The folder under which each application has its own.}
+  run: {type: str, required: true, description: The run's id.}
+  slot: {type: str, required: true, choices: [blue, green], description: The slot; the one that serves is refused.}
+  release: {type: str, required: true, description: The release's id.}
+  environment: {type: str, required: true, description: 'The text of its environment, which has secrets.'}
+  files: {type: dict, required: true, description: 'Texts of its other files, by name.'}
+  units: {type: dict, required: true, description: 'Texts of its units, by name without slot, such as shop@.service.'}
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.slipway_release import claim, slots, systemd
+from ansible.module_utils.slipway_release.module import Application, run_step
+
+
+def do(module: AnsibleModule, app: Application) -> dict[str, Any]:
+    """Write what differs."""
+    given, slot = module.params, module.params["slot"]
+    if slot == app.live:
+        raise claim.Refused(f"the slot {slot} serves; run it again")
+    folder = app.slot(slot)
+    wanted = {folder / name: text for name, text in given["files"].items()}
+    secret = {folder / "environment": given["environment"]}
+    units = {
+        slots.UNITS / name.replace("@.", f"@{slot}."): text for name, text in given["units"].items()
+    }
+    there = slots.of_slot(slots.unit_files(app.name), slot)
+    strays = [path for path in there if path not in units]
+    changed = {path: text for path, text in (wanted | secret | units).items() if read(path) != text}
+    moved = slots.target_name(folder / "release") != given["release"]
+    running = systemd.active([path.name for path in there])
+    right = not changed and not strays and not moved
+    result = {
+        "changed": not right,
+        "diff": [difference(path, text) for path, text in changed.items() if path not in secret],
+        "warm": right and app.unit(slot) in running,
+    }
+    if module.check_mode or right:
+        return result
+
+    systemd.systemctl("stop", *systemd.active([app.retirement]))
+    systemd.systemctl("stop", *running)
+    systemd.systemctl("disable", *(path.name for path in strays if slots.enabled(path.name)))
+    for path in strays:
+        path.unlink()
+    for path, text in changed.items():
+        if path in units:
+            slots.write(path, text)
+        elif path in secret:
+            slots.write(path, text, 0o600, 0)
+        else:
+            slots.write(path, text, 0o640, app.group)
+    slots.point(folder / "release", f"../../releases/{given['release']}")
+    if strays or changed.keys() & units:
+        systemd.systemctl("daemon-reload")
+    return result
+
+
+def read(path: Path) -> str | None:
+    """Return what a file holds, or None."""
+    return path.read_text() if path.is_file() else None
+
+
+def difference(path: Path, text: str) -> dict[str, str]:
+    """Return a change as ``--diff`` shows it."""
+    return {
+        "before": read(path) or "",
+        "after": text,
+        "before_header": str(path),
+        "after_header": str(path),
+    }
+
+
+if __name__ == "__main__":
+    run_step(
+        "slot",
+        {
+            "slot": {"type": "str", "required": True, "choices": ["blue", "green"]},
+            "release": {"type": "str", "required": True},
+            "environment": {"type": "str", "required": True, "no_log": True},
+            "files": {"type": "dict", "required": True},
+            "units": {"type": "dict", "required": True},
+        },
+        do,
+    )

@@ -1,0 +1,1 @@
+"""How a release comes to serve, on the host: for the modules ``releases_info`` and ``release_*``."""

@@ -104,7 +104,7 @@ def test_an_application_cannot_read_another_or_its_own_settings_file(stack: Stac
         ("/srv/board/live/environment", "root", "root", 0o600),
         ("/srv/board/live/release/venv/bin/gunicorn", "root", "board", 0o750),
         ("/run/board", "board", "board", 0o750),
-        ("/etc/systemd/system/board@.service", "root", "root", 0o644),
+        ("/etc/systemd/system/board@blue.service", "root", "root", 0o644),
         ("/etc/slipway/tls/board/privkey.pem", "root", "root", 0o600),
         ("/etc/slipway/ca/ca.key", "root", "root", 0o600),
     ],

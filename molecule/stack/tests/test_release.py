@@ -70,10 +70,11 @@ def test_a_release_needs_no_index_on_the_host_and_can_be_taken_back(
     assert releases(stacks) == before
     for stack in stacks:
         ledger = [
-            json.loads(line)["release"]
-            for line in stack.run("cat /srv/notes/releases.jsonl").splitlines()
+            json.loads(line) for line in stack.run("cat /srv/notes/releases.jsonl").splitlines()
         ]
-        assert ledger[-3:] == [before[0], after[0], before[0]]
+        assert [line["release"] for line in ledger[-3:]] == [before[0], after[0], after[0]]
+        assert ledger[-1]["status"] == "rolled_back"
+        assert ledger[-1]["to"] == before[0]
 
 
 def test_a_release_that_does_not_import_leaves_the_old_one_serving_and_says_why(

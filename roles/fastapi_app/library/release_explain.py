@@ -22,6 +22,7 @@ options:
 
 RETURN = r"""
 serving: {description: The release that serves; empty if none does., type: str}
+switched: {description: Whether the slot serves in spite of the failure., type: bool}
 journal: {description: The end of what the slot said., type: str}
 differs: {description: 'What differs from the release that serves: lines to read.', type: list}
 """
@@ -55,6 +56,7 @@ def do(module: AnsibleModule, app: Application) -> dict[str, Any]:
     return {
         "changed": True,
         "serving": serving,
+        "switched": slot == live,
         "journal": journal,
         "differs": compare(app, live, slot, given["release"]) if live and live != slot else [],
     }

@@ -10,7 +10,7 @@ ARGS :=
 
 .PHONY: help
 help: ## list what make can do
-	@awk -F ':.*## ' '/^##/ {print "\n" substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^##/ {print "\n" substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 	@echo
 
 ## Try it
@@ -41,7 +41,7 @@ doctor: bootstrap ## check an inventory, and change nothing: make doctor INVENTO
 	@ansible-playbook $(if $(INVENTORY),-i "$(INVENTORY)") playbooks/doctor.yml $(ARGS)
 
 ## Run a playbook on it (ARGS='--check --diff' to look first)
-.PHONY: site deploy rollback status
+.PHONY: site deploy rollback maintenance status
 site: bootstrap ## set up everything: site.yml
 	@ansible-playbook site.yml $(ARGS)
 
@@ -51,7 +51,10 @@ deploy: bootstrap ## ship a release
 rollback: bootstrap ## go back to the previous one
 	@ansible-playbook playbooks/rollback.yml $(ARGS)
 
-status: bootstrap ## what runs where
+maintenance: bootstrap ## a page instead of an application: make maintenance APP=board STATE=on
+	@ansible-playbook playbooks/maintenance.yml -e app="$(APP)" -e state="$(STATE)" $(ARGS)
+
+status: bootstrap ## what runs where, and how it is
 	@ansible-playbook playbooks/status.yml $(ARGS)
 
 ## Work on Slipway

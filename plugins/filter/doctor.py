@@ -365,6 +365,15 @@ def fits(name: str, names: list[str]) -> bool:
     return name in names or f"*.{name.partition('.')[2]}" in names
 
 
+def maintenance_rows(host: str, found: Mapping[str, Any]) -> Iterator[Row]:
+    """Yield which applications a host's edge answers for with the maintenance page."""
+    closed = {path.split("/")[-2] for (path,) in Look.at(found["look"]).all("closed")}
+    for app in found["domains"]:
+        if app in closed:
+            fix = f"'ansible-playbook playbooks/maintenance.yml -e app={app} -e state=off' ends it."
+            yield Row(app, "maintenance", WARN, f"on: its clients get a page from {host}", fix)
+
+
 def build_rows(found: Mapping[str, Any]) -> Iterator[Row]:
     """Yield whether each release can be built for a host."""
     for build in found["builds"]:
@@ -450,6 +459,7 @@ def diagnosis(
     rows += name_rows(found)
     for host, of in found.items():
         rows += certificate_rows(host, of)
+        rows += maintenance_rows(host, of)
     for of in found.values():
         rows += build_rows(of)
     for of in found.values():

@@ -141,6 +141,7 @@ def _path_errors(where: str, app: App) -> list[str]:
     """Return what is wrong with an application's folders in its source."""
     paths = {"folder": [app["folder"]], "shared": app["shared"]}
     paths |= {"static.path": [app["static"]["path"]]} if app["static"] else {}
+    paths |= {"maintenance_page": [app["maintenance_page"]]} if app["maintenance_page"] else {}
     errors = [
         f"{where}.{key}: {path!r} must lie in the source; write it relative to it"
         for key, given in paths.items()
@@ -595,6 +596,8 @@ def _location(app: App, live: str) -> dict[str, Any]:
             "path": f"{live}/release/frontend",
             "api": [prefix + url for url in app["frontend"]["api"]],
         }
+    if app["maintenance_page"]:
+        location["maintenance_page"] = f"{live}/release/src/{app['maintenance_page']}"
     return location
 
 
@@ -694,29 +697,6 @@ def started_units(app: App, slot: str) -> list[str]:
     ]
 
 
-def status_table(
-    apps: Mapping[str, Any], host: str, health: Iterable[Mapping[str, Any]]
-) -> list[str]:
-    """Return a line for each application on a host: host, application, release, slot and health.
-
-    Args:
-        apps: What the module ``releases_info`` says.
-        host: The host's name.
-        health: The answers of the applications' health paths, in the same order.
-    """
-    lines = []
-    for (name, state), answer in zip(apps.items(), health, strict=True):
-        release, slot = state["serving"]["release"] or "-", state["live"] or "-"
-        healthy = answer.get("status") == 200
-        verdict = (
-            "healthy"
-            if healthy
-            else f"NOT HEALTHY: {str(answer.get('msg') or 'no answer').splitlines()[0]}"
-        )
-        lines.append(f"{host:<16} {name:<16} {release:<12} {slot:<5} {verdict}")
-    return lines
-
-
 def environment_file(variables: Mapping[str, Any]) -> str:
     """Return a systemd ``EnvironmentFile=`` that hands each value over to the letter.
 
@@ -745,7 +725,6 @@ class FilterModule:
             "slipway_scram_sha_256": scram_sha_256,
             "slipway_sites": sites,
             "slipway_started_units": started_units,
-            "slipway_status": status_table,
             "slipway_unit_files": unit_files,
             "slipway_unknown_options": unknown_options,
         }

@@ -14,7 +14,7 @@ SECRET = "the-only-secret-there-is"
 ENVIRONMENT = "srv/environment.j2"
 # What a template's task gives it; a template that is not here needs nothing.
 GIVEN: dict[str, dict[str, Any]] = {
-    "nginx": {"item": "{{ nginx_sites[0] }}"},
+    "nginx": {"item": "{{ nginx_sites[0] }}", "nginx_maintenance_message": "Back at 14:00"},
     "fastapi_app": {
         "__fastapi_app_name": "shop",
         "__fastapi_app_release_id": "0123456789ab",
@@ -24,6 +24,8 @@ GIVEN: dict[str, dict[str, Any]] = {
 }
 # Fed to psql: no file on any host.
 NO_FILE_ON_THE_HOST = {"databases.sql.j2"}
+# Read by anybody, whom it doesn't concern who manages what.
+FOR_EVERYBODY = {"var/lib/slipway/maintenance/page.html.j2"}
 TEMPLATES = [
     (role.name, str(path.relative_to(role / "templates")))
     for role in sorted((ROOT / "roles").iterdir())
@@ -34,7 +36,7 @@ TEMPLATES = [
 @pytest.mark.parametrize(("role", "template"), TEMPLATES)
 def test_a_rendered_file_is_whole_and_tidy(host: Host, role: str, template: str) -> None:
     text = host.render(role, template, **GIVEN.get(role, {}))
-    if template not in NO_FILE_ON_THE_HOST:
+    if template not in NO_FILE_ON_THE_HOST | FOR_EVERYBODY:
         assert text.startswith("#\n# Managed by Slipway.")
     assert not re.search(r"\{\{|\{%|%\}|\}\}", text)
     assert not re.search(r"[ \t]$", text, re.MULTILINE)

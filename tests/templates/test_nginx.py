@@ -6,6 +6,9 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, ip_network
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -199,7 +202,7 @@ def test_files_are_served_with_their_compressed_sibling_and_caches_are_told(
 
 
 def test_an_application_without_static_files_is_asked_for_everything(host: Host) -> None:
-    assert list(servers(host, HELLO)[1].blocks("location")) == ["/"]
+    assert list(servers(host, HELLO)[1].blocks("location")) == ["/.slipway/maintenance/", "/"]
 
 
 def test_applications_of_one_domain_are_one_site(host: Host) -> None:
@@ -236,7 +239,7 @@ def test_each_path_leads_to_its_application(host: Host, location: str, app: str 
 
 
 def test_there_is_no_location_but_those(host: Host) -> None:
-    assert len(servers(host, DESK)[1].blocks("location")) == 12
+    assert len(servers(host, DESK)[1].blocks("location")) == 13
 
 
 @pytest.mark.parametrize("item", [SHOP, HELLO, DESK])
@@ -246,17 +249,22 @@ def test_no_location_has_headers_of_its_own_for_the_application(host: Host, item
         assert location.all("proxy_set_header") == location.all("proxy_hide_header") == []
 
 
-def rest(host: Host, prefix: str, request_uri: str) -> str:
-    """Return what the map for prefixes says, as Nginx finds it: the first expression that matches, else the default."""
-    prefixed = shared(host).blocks("map")["$slipway_prefix $request_uri $slipway_rest"]
-    for directive in prefixed.within:
+def first_match(block: Directive, text: str) -> str:
+    """Return what a map says of a text, as Nginx finds it: the first expression that matches, else the default."""
+    for directive in block.within:
         flags = re.IGNORECASE if directive.name.startswith("~*") else re.NOFLAG
         match = directive.name.startswith("~") and re.search(
-            directive.name.lstrip("~*"), f"{prefix} {request_uri}", flags
+            directive.name.lstrip("~*"), text, flags
         )
         if match:
-            return match.expand(directive.arguments[0].replace("$", "\\"))
-    return prefixed.one("default")
+            return match.expand(re.sub(r"\$(\d)", r"\\\1", " ".join(directive.arguments)))
+    return block.one("default")
+
+
+def rest(host: Host, prefix: str, request_uri: str) -> str:
+    """Return what the map for prefixes says of a request."""
+    prefixed = shared(host).blocks("map")["$slipway_prefix $request_uri $slipway_rest"]
+    return first_match(prefixed, f"{prefix} {request_uri}")
 
 
 @pytest.mark.parametrize(
@@ -304,7 +312,7 @@ def test_where_the_letters_do_not_serve_the_path_as_nginx_reads_it_is_passed_on(
 def test_a_path_that_is_not_taken_off_is_left_alone(host: Host) -> None:
     for location in ("/old/", "= /old"):
         found = servers(host, DESK)[1].blocks("location")[location]
-        assert [directive.name for directive in found.within] == ["proxy_pass"]
+        assert [directive.name for directive in found.within] == ["if", "proxy_pass"]
         assert found.one("proxy_pass") == "http://slipway_old"
     # Which tells the application of no prefix either.
     assert shared(host).blocks("map")[" $slipway_prefix"].one("default") == ""
@@ -376,8 +384,130 @@ def test_a_site_without_an_application_at_its_root_does_not_show_debians_welcome
 ) -> None:
     only = "{{ nginx_sites[2] | combine({'apps': nginx_sites[2].apps[2:]}) }}"
     _, https = servers(host, only)
-    assert https.blocks("location").keys() == {"/old/", "= /old", "/"}
+    assert https.blocks("location").keys() == {"/.slipway/maintenance/", "/old/", "= /old", "/"}
     assert https.blocks("location")["/"].one("return") == "404"
+
+
+@pytest.mark.parametrize("item", [SHOP, HELLO, DESK])
+def test_each_location_of_an_application_is_closed_by_its_own_file_alone(
+    host: Host, item: str
+) -> None:
+    _, https = servers(host, item)
+    # What the file of each application sets, before there is a location: {"desk": "$slipway_closed_1"}.
+    variables = {
+        Path(files.strip("()").split()[-1]).parent.name: found.one("set").split()[0]
+        for files, found in https.blocks("if").items()
+        if files.endswith("/on)")
+    }
+    for path, location in https.blocks("location").items():
+        if path == "/.slipway/maintenance/":
+            continue
+        # Before anything else is done there, such as taking the prefix off.
+        closed = location.within[0]
+        assert closed.name == "if", path
+        (of,) = (app for app, name in variables.items() if closed.arguments == [f"({name})"])
+        assert closed.one("return") == "503"
+        assert closed.one("error_page").split()[1].startswith(f"/.slipway/maintenance/{of}/page.")
+        leads = "".join(location.all("proxy_pass") + location.all("alias") + location.all("return"))
+        assert of in leads or leads == "308 /till-1.x/$is_args$args"
+
+
+def test_the_page_of_maintenance_is_not_kept_and_says_when_to_come_back(host: Host) -> None:
+    _, https = servers(host, nginx_maintenance_retry_after=60)
+    page = https.blocks("location")["/.slipway/maintenance/"]
+    assert page.all("internal") == [""]
+    assert page.one("alias") == "/var/lib/slipway/maintenance/"
+    assert page.all("add_header") == [
+        "Retry-After 60 always",
+        "Cache-Control no-store always",
+        "Vary Accept always",
+        "X-Request-ID $request_id always",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("", "html"),
+        ("*/*", "html"),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "html"),
+        ("application/json", "json"),
+        ("application/problem+json", "json"),
+        ("application/vnd.api+json, */*;q=0.1", "json"),
+        ("application/json, text/html;q=0.5", "html"),
+        ("text/css,*/*;q=0.1", "html"),
+    ],
+)
+def test_a_program_that_asks_for_json_gets_a_problem(host: Host, accept: str, kind: str) -> None:
+    kinds = shared(host).blocks("map")["$http_accept $slipway_maintenance_kind"]
+    assert first_match(kinds, accept) == kind
+
+
+def addresses() -> Iterator[IPv4Address | IPv6Address]:
+    """Yield addresses of all shapes, those with runs of zeros above all."""
+    rare = Random(1)
+    for _ in range(150):
+        yield IPv4Address(rare.getrandbits(32))
+        groups = [rare.choice([0, 0, 1, 0xDB8, rare.getrandbits(16)]) for _ in range(7)]
+        yield IPv6Address(":".join(f"{group:x}" for group in [0x2001, *groups]))
+
+
+def test_an_address_is_let_pass_by_the_networks_that_it_is_in_and_by_no_other(host: Host) -> None:
+    maps = shared(host).blocks("map")
+    seen = [maps[f"$remote_addr $slipway_network_{name}"] for name in ("wide", "middle", "near")]
+    lengths = {4: (8, 16, 24), 6: (32, 48, 64)}
+    for address in addresses():
+        networks = [
+            f"{ip_network(f'{address}/{n}', strict=False)}" for n in lengths[address.version]
+        ]
+        named = [
+            Templar(DataLoader(), {"network": network}).template(
+                trust_as_template("{{ network | slipway_maintenance_allowed | first }}")
+            )
+            for network in networks
+        ]
+        assert [first_match(block, str(address)) for block in seen] == named, address
+
+
+def page(host: Host, message: str) -> str:
+    """Return the page of maintenance."""
+    template = "var/lib/slipway/maintenance/page.html.j2"
+    return host.render("nginx", template, nginx_maintenance_message=message)
+
+
+def test_the_page_needs_nothing_else_and_a_message_is_text(host: Host) -> None:
+    text = page(host, "Back at 14:00 <script>alert(1)</script> & more")
+    assert "Back at 14:00 &lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in text
+    assert not re.search(r"(src|href)=\"[^\"]|url\(|@import|<script", text)
+    for part in (
+        '<html lang="en">',
+        "<title>",
+        "<main>",
+        "<h1>",
+        "width=device-width",
+        "prefers-color-scheme: dark",
+    ):
+        assert part in text, part
+    assert "few minutes" in page(host, "") and "few minutes" not in text
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of #rgb or #rrggbb (WCAG 2)."""
+    digits = colour.lstrip("#")
+    digits = "".join(2 * digit for digit in digits) if len(digits) == 3 else digits
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_the_page_can_be_read_in_light_and_dark(host: Host) -> None:
+    schemes = re.findall(r":root \{([^}]*)\}", page(host, ""))
+    assert len(schemes) == 2
+    for scheme in schemes:
+        colours = dict(re.findall(r"--([\w-]+): (#\w+);", scheme))
+        for ink, paper in (("ink", "card"), ("quiet", "card"), ("on-accent", "accent")):
+            light, dark = sorted((luminance(colours[ink]), luminance(colours[paper])), reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, paper)
 
 
 def refusals(host: Host, **variables: Any) -> list[str]:

@@ -74,6 +74,7 @@ def test_the_smallest_application_gets_every_default(filters: ModuleType) -> Non
         "health": "/",
         "static": {},
         "frontend": {},
+        "maintenance_page": "",
         "shared": [],
         "workers": "auto",
         "services": [],
@@ -105,6 +106,7 @@ def folders(path: str) -> dict[str, dict[str, Any]]:
     return {
         "folder": {"folder": path},
         "static.path": {"static": {"path": path}},
+        "maintenance_page": {"maintenance_page": path},
         "shared": {"shared": [path]},
     }
 
@@ -130,8 +132,8 @@ SHAPES: list[tuple[Any, str]] = [
     (
         changed(zzz=1),
         "apps.board.zzz: unknown key; known are: database, delete_data, domains, env, folder, frontend, health, "
-        "hooks, lock, migrate, module, path, python, secrets, services, shared, source, state, static, strip_path, "
-        "timers, version, workers",
+        "hooks, lock, maintenance_page, migrate, module, path, python, secrets, services, shared, source, state, "
+        "static, strip_path, timers, version, workers",
     ),
     (database(nam="board"), "apps.board.database.nam: unknown key; did you mean name?"),
     (
@@ -678,7 +680,7 @@ def test_applications_that_share_their_domains_are_one_site(filters: ModuleType)
     apps = filters.validated_apps(
         several(
             front={"domains": both, "frontend": {"path": "dist"}},
-            other={"domains": ["c.org"]},
+            other={"domains": ["c.org"], "maintenance_page": "web/closed.html"},
             shop={
                 "domains": both[::-1],
                 "path": "/shop",
@@ -710,6 +712,7 @@ def test_applications_that_share_their_domains_are_one_site(filters: ModuleType)
                 "path": "",
                 "strip_path": False,
                 "upstream": "unix:/opt/other/live/app.sock",
+                "maintenance_page": "/opt/other/live/release/src/web/closed.html",
             }
         ],
     }
@@ -873,20 +876,4 @@ def test_an_option_that_a_role_lacks_is_named_with_the_nearest(filters: ModuleTy
     assert filters.unknown_options(["nginx_sites", "nginx_http_port"], role) == []
     assert filters.unknown_options(["nginx_htp_port"], role) == [
         "nginx_htp_port: did you mean nginx_http_port?"
-    ]
-
-
-def test_the_status_of_an_application_is_a_line(filters: ModuleType) -> None:
-    def state(live: str, release: str) -> dict[str, Any]:
-        return {"live": live, "serving": {"release": release}}
-
-    lines = filters.status_table(
-        {"shop": state("blue", "r1"), "wiki": state("green", "r2"), "new": state("", "")},
-        "web1",
-        [{"status": 200}, {"status": 503, "msg": "Status code was 503\nand more"}, {"msg": ""}],
-    )
-    assert [line.split(maxsplit=4) for line in lines] == [
-        ["web1", "shop", "r1", "blue", "healthy"],
-        ["web1", "wiki", "r2", "green", "NOT HEALTHY: Status code was 503"],
-        ["web1", "new", "-", "-", "NOT HEALTHY: no answer"],
     ]

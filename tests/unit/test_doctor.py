@@ -427,6 +427,14 @@ def test_what_is_not_served_yet_is_said_in_one_row(rows: Callable[..., Rows]) ->
     assert (verdict, seen) == ("WARN", "none for a.org, b.org on port 443 of vm1 yet") and fix
 
 
+def test_maintenance_that_is_on_is_said_with_its_end(rows: Callable[..., Rows]) -> None:
+    closed = f"{LIVE}closed /var/lib/slipway/maintenance/shop/on\n"
+    found = rows(closed, domains={"shop": ["shop.test"], "wiki": ["wiki.test"]})
+    verdict, seen, fix = of(found, "maintenance")
+    assert verdict == "WARN" and seen == "on: its clients get a page from vm1"
+    assert "playbooks/maintenance.yml -e app=shop -e state=off" in fix
+
+
 def test_releases_and_imports(rows: Callable[..., Rows]) -> None:
     built = {
         "item": "shop",

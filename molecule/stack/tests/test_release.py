@@ -115,14 +115,3 @@ def test_a_failure_after_the_switch_takes_nothing_down_and_the_next_run_ends_wha
     for stack, unit in zip(stacks, old, strict=True):
         service = stack.host.service(unit)
         assert not service.is_running and not service.is_enabled
-
-
-def test_status_tells_what_serves(stacks: list[Stack], inventory: Path) -> None:
-    status = play("playbooks/status.yml", inventory)
-    assert status.returncode == 0, status.stdout[-3000:]
-    for stack, release in zip(stacks, releases(stacks), strict=True):
-        (line,) = [
-            line for line in status.stdout.splitlines() if stack.name in line and " notes " in line
-        ]
-        assert release in line
-        assert "healthy" in line

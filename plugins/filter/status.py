@@ -1,0 +1,279 @@
+"""Filters that turn what playbooks/status.yml has seen into a report, and that into a table that can be read."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+CERTIFICATE_DAYS = 14  # the role certificates renews long before
+WIDTH = 110
+HEAD = {
+    "host": "host",
+    "app": "app",
+    "release": "release",
+    "slot": "slot",
+    "age": "age",
+    "health": "health",
+    "workers": "workers",
+    "deployed": "last deploy",
+    "certificate": "certificate",
+    "maintenance": "maintenance",
+}
+
+Problem = tuple[str, str]
+"""What is wrong, and what to do next."""
+
+
+def asked(apps: Mapping[str, Any], sites: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Return what ``apps`` of the module ``status_info`` takes.
+
+    Args:
+        apps: The applications, as ``slipway_apps`` gives them.
+        sites: Their sites, as ``slipway_sites`` gives them.
+    """
+    return [
+        {
+            "name": app["name"],
+            "host": app["domains"][0],
+            "health": apps[app["name"]]["health"],
+            "site": site["name"],
+        }
+        for site in sites
+        for app in ({**apps[one["name"]], **one} for one in site["apps"])
+    ]
+
+
+def span(seconds: float) -> str:
+    """Return a time span as one speaks of it, in its largest unit."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:  # "1 d" would be said of 47 hours
+            return f"{int(seconds // length)} {unit}"
+    return f"{max(0, int(seconds))} s"
+
+
+def moment(text: Any) -> float:
+    """Return a time of the ledger in seconds since 1970; 0 if it is none."""
+    try:
+        return datetime.fromisoformat(str(text)).timestamp()
+    except ValueError:
+        return 0
+
+
+def last_deploy(seen: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """Return the last line of an application's ledger as it is reported; empty if there is none."""
+    line = seen["deployed"]
+    if not line:
+        return {}
+    at = line.get("finished_at") or line.get("started_at")
+    return {
+        "at": at,
+        "seconds_ago": max(0, round(now - moment(at))) if moment(at) else None,
+        "release": line.get("release", ""),
+        "status": line.get("status", "succeeded"),
+        "by": line.get("by", ""),
+    }
+
+
+def application(host: str, name: str, seen: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """Return one application on one host as it is reported; spans of time are in seconds."""
+    ends, closed = seen["certificate"], seen["maintenance"]
+    return {
+        "host": host,
+        "app": name,
+        "release": seen["release"],
+        "version": seen["version"],
+        "slot": seen["slot"],
+        "warm_slot": seen["warm"],
+        "unit": seen["unit"],
+        "unit_state": seen["state"],
+        "age_seconds": max(0, round(now - seen["since"])) if seen["since"] else None,
+        "health": seen["health"],
+        "workers": seen["workers"],
+        "last_deploy": last_deploy(seen, now),
+        "certificate_days": int((ends - now) // 86_400) if ends else None,
+        "maintenance_seconds": max(0, round(now - closed)) if closed else None,
+    }
+
+
+def problems(row: Mapping[str, Any], edge: bool) -> Iterator[Problem]:
+    """Yield what is wrong with an application, the worst first.
+
+    Args:
+        row: The application, as it is reported.
+        edge: Whether its host is one of the edge's.
+    """
+    name, host, unit = row["app"], row["host"], row["unit"]
+    journal = f"On {host}: journalctl -u {unit.removesuffix('.service')} -n 50"
+    health, workers, deployed = row["health"], row["workers"], row["last_deploy"]
+    if not row["release"]:
+        yield (
+            f"{name} was never released to {host}",
+            "Release it: ansible-playbook playbooks/deploy.yml",
+        )
+    elif row["unit_state"] != "active":
+        yield (
+            f"{unit} is {row['unit_state'] or 'unknown to systemd'}",
+            f"{journal}. A run of playbooks/deploy.yml starts it again.",
+        )
+    elif health["status"] != 200:
+        answer = health["status"] or health["error"] or "no answer"
+        back = (
+            f"playbooks/rollback.yml -e app={name} takes the release back, if it is the release's."
+        )
+        yield f"it answers its health path with {answer}, not 200", f"{journal}. {back}"
+    if row["release"] and row["unit_state"] == "active" and workers["alive"] < workers["wanted"]:
+        seen = f"{workers['alive']} of {workers['wanted']} workers are alive"
+        yield seen, f"{journal}; Gunicorn says there why they end."
+    if workers["restarts"]:
+        times = "once" if workers["restarts"] == 1 else f"{workers['restarts']} times"
+        yield f"systemd has restarted {unit} {times} since the switch", f"{journal} says why."
+    if deployed.get("status") == "failed":
+        seen = f"the last deploy, of {deployed['release']}, failed"
+        rest = f"; {row['release']} goes on serving" if row["release"] else ""
+        yield (
+            f"{seen}{rest}",
+            "Mend what it said, then run playbooks/deploy.yml again; it says the reason once more.",
+        )
+    days = row["certificate_days"]
+    if edge and days is None:
+        yield "it has no certificate", "Make one: ansible-playbook site.yml"
+    elif days is not None and days < CERTIFICATE_DAYS:
+        seen = f"its certificate ended {-days} d ago" if days < 0 else f"its certificate ends in {days} d"  # fmt: skip
+        yield seen, "Renew it: ansible-playbook site.yml"
+    if row["maintenance_seconds"] is not None:
+        seen = f"clients get the maintenance page, for {span(row['maintenance_seconds'])} now"
+        yield (
+            seen,
+            f"To end it: ansible-playbook playbooks/maintenance.yml -e app={name} -e state=off",
+        )
+
+
+def host_problems(
+    host: str, look: Mapping[str, Any], groups: Mapping[str, list[str]]
+) -> Iterator[Problem]:
+    """Yield what is wrong with a host, whatever it is that it runs."""
+    said = " ".join(str(look.get("msg") or "").split()).rstrip(".")
+    if look.get("unreachable"):
+        said = re.sub(r"^.*? (via|over) ssh: ", "", said)
+        yield (
+            f"not reached: {said}",
+            f"'make doctor' looks closer; 'ssh {host}' by hand must work first.",
+        )
+        return
+    if "apps" not in look:
+        yield (
+            f"could not be asked: {said or 'its inventory has to be mended'}",
+            "'make doctor' looks closer.",
+        )
+        return
+    edge = host in groups.get("edge", [])
+    if not edge:
+        seen = "is in app and not in edge, so nothing outside reaches its applications"
+        yield (
+            seen,
+            "Put it into edge too: an application and its edge are one host. Then run site.yml.",
+        )
+    elif look["nginx"] != "active":
+        seen = f"nginx is {look['nginx'] or 'not installed'}, so nothing outside reaches its applications"
+        fix = "On it: systemctl status nginx" if look["nginx"] else "Run site.yml."
+        yield seen, fix
+    if host in groups.get("db", []) and look["postgresql"] != "active":
+        state = look["postgresql"] or "not installed, or stopped"
+        yield (
+            f"PostgreSQL is {state}",
+            "On it: systemctl status 'postgresql@*'. A run of site.yml starts it.",
+        )
+
+
+def told(found: Iterator[Problem]) -> list[dict[str, str]]:
+    """Return problems as they are reported."""
+    return [{"seen": seen, "next": fix} for seen, fix in found]
+
+
+def report(
+    looks: Mapping[str, Mapping[str, Any]], groups: Mapping[str, list[str]]
+) -> dict[str, list[dict[str, Any]]]:
+    """Return all that there is to say, for people and for machines: ``hosts`` and ``applications``, with ``problems``.
+
+    Args:
+        looks: By host, the result of the module ``status_info``, or of the failure to run it.
+        groups: The inventory's groups.
+    """
+    hosts, applications = [], []
+    for host, look in looks.items():
+        hosts.append({"host": host, "problems": told(host_problems(host, look, groups))})
+        for name, seen in look.get("apps", {}).items():
+            row = application(host, name, seen, look["now"])
+            found = told(problems(row, host in groups.get("edge", [])))
+            applications.append({**row, "problems": found})
+    return {"hosts": hosts, "applications": applications}
+
+
+def cells(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return an application's line of the table; what isn't as it should be is in capitals."""
+    health, workers, deployed = row["health"], row["workers"], row["last_deploy"]
+    healthy = f"{health['status']}, {health['milliseconds']:.0f} ms"
+    ill = str(health["status"] or "NO ANSWER") if row["slot"] else "-"
+    ago, days = deployed.get("seconds_ago"), row["certificate_days"]
+    status = deployed.get("status", "").replace("_", " ")
+    outcome = status.upper() if status == "failed" else status
+    who = f", {deployed['by']}" if deployed.get("by") else ""
+    version = f" ({row['version']})" if row["version"] else ""
+    closed = row["maintenance_seconds"]
+    return {
+        "host": row["host"],
+        "app": row["app"],
+        "release": f"{row['release']}{version}" if row["release"] else "NONE",
+        "slot": f"{row['slot']}, {row['warm_slot']} warm"
+        if row["warm_slot"]
+        else row["slot"] or "-",
+        "age": "-" if row["age_seconds"] is None else span(row["age_seconds"]),
+        "health": healthy if health["status"] == 200 else ill,
+        "workers": f"{workers['alive']}/{workers['wanted']}" if row["slot"] else "-",
+        "deployed": f"{outcome} {span(ago)} ago{who}" if ago is not None else "-",
+        "certificate": "-" if days is None else f"{days} d" if days >= 0 else "ENDED",
+        "maintenance": "off" if closed is None else "ON",
+    }
+
+
+def table(said: Mapping[str, list[dict[str, Any]]]) -> str:
+    """Return a report as a text: a line for each application, and below it what is wrong and what to do next."""
+    wrapped = textwrap.TextWrapper(WIDTH - 8, break_on_hyphens=False, break_long_words=False)
+
+    def explained(problems: list[dict[str, str]]) -> Iterator[str]:
+        for problem in problems:
+            yield from (f"    {line}" for line in wrapped.wrap(f"{problem['seen']}."))
+            first, *more = wrapped.wrap(problem["next"])
+            yield f"    -> {first}"
+            yield from (f"       {line}" for line in more)
+
+    rows = [cells(row) for row in said["applications"]]
+    widths = {key: max(len(row[key]) for row in [HEAD, *rows]) for key in HEAD}
+    lines = []
+    if rows:
+        for cell, row in zip([HEAD, *rows], [None, *said["applications"]], strict=True):
+            line = "  ".join(cell[key].ljust(width) for key, width in widths.items())
+            lines.append(line.rstrip())
+            lines += explained(row["problems"]) if row else []
+    for host in said["hosts"]:
+        if host["problems"]:
+            lines += ["", host["host"], *explained(host["problems"])]
+    if not rows and not any(host["problems"] for host in said["hosts"]):
+        fix = "'make new APP=<name> SOURCE=<where its source is>' writes the entry of one."
+        lines.append(f"There is no application. {fix}")
+    return "\n".join(lines).lstrip("\n")
+
+
+class FilterModule:
+    """Ansible's entry point."""
+
+    def filters(self) -> dict[str, Any]:
+        """Return the filters by the name that templates use."""
+        return {
+            "slipway_status": report,
+            "slipway_status_asked": asked,
+            "slipway_status_table": table,
+        }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 
@@ -15,9 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 def load(path: str) -> ModuleType:
     """Import a file of the repository that is no part of a package."""
     name = Path(path).stem
-    spec = importlib.util.spec_from_file_location(name, ROOT / path)
+    # Said which loader, as a script has no suffix to tell it by.
+    spec = spec_from_loader(name, SourceFileLoader(name, str(ROOT / path)))
     assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look themselves up there
     spec.loader.exec_module(module)
     return module

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from threading import Event, Thread
@@ -80,6 +81,7 @@ class Asked:
     path: str
     headers: dict[str, str]
     body: str
+    at: str  # the server's address
 
 
 # What is sent in answer, None for nothing but the end of the connection, and whether it is the end in any case.
@@ -99,6 +101,7 @@ class Server:
         """Serve a connection."""
         self.connections += 1
         connection, nth = self.connections, 0
+        at: str = writer.get_extra_info("sockname")[0]
         with suppress(OSError, asyncio.IncompleteReadError):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
@@ -106,7 +109,7 @@ class Server:
                 headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
                 body = (await reader.readexactly(int(headers.get("content-length", 0)))).decode()
                 nth += 1
-                asked = Asked(connection, nth, method, path, headers, body)
+                asked = Asked(connection, nth, method, path, headers, body, at)
                 self.seen.append(asked)
                 text, end = await self.answer(asked)
                 if text is not None:
@@ -128,8 +131,10 @@ async def listening(server: Server, tls: ssl.SSLContext) -> AsyncIterator[None]:
     """Have a server listen on a port of its own."""
     listener = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
     server.port = listener.sockets[0].getsockname()[1]
+    second = await asyncio.start_server(server.serve, "127.0.0.2", server.port, ssl=tls)
     yield
     listener.close()
+    second.close()
 
 
 Drive = Callable[..., dict[str, Any]]
@@ -390,18 +395,41 @@ def test_one_that_does_not_answer_at_first_is_left_alone(drive: Drive) -> None:
         ({"ca": ""}, "certificate not trusted: self-signed certificate"),
         ({"host": "example.org"}, "certificate not trusted: Hostname mismatch"),
         ({"port": 1}, "connection refused"),
-        ({"addresses": [], "host": "nowhere.invalid"}, ""),
+        ({"addresses": [], "host": "nowhere.invalid"}, "nowhere.invalid leads nowhere"),
     ],
 )
 def test_why_one_is_not_reached_is_said(drive: Drive, keys: dict[str, Any], why: str) -> None:
     result = drive(Server(fine), "/", **keys)
-    assert result["skipped"].startswith(why) and result["skipped"]
+    assert result["skipped"].startswith(why)
 
 
-def test_an_address_that_refuses_is_passed_over(drive: Drive) -> None:
+@pytest.mark.parametrize("addresses", [["127.0.0.9", "127.0.0.1"], []])
+def test_addresses_that_take_no_connection_are_passed_over(
+    drive: Drive, addresses: list[str]
+) -> None:
     server = Server(fine)
-    result = drive(server, "/", addresses=["127.0.0.9", "127.0.0.1"])
+    result = drive(server, "/", addresses=addresses, otherwise=["192.0.2.1"])
     assert (result["failed"], result["skipped"]) == (0, "") and len(server.seen) > 10
+
+
+def test_a_name_that_leads_nowhere_is_looked_for_where_it_should_lead(
+    drive: Drive, probe: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nowhere(_: str) -> list[str]:
+        return []
+
+    monkeypatch.setattr(probe, "resolved", nowhere)
+    server = Server(fine)
+    assert drive(server, "/", addresses=[], otherwise=["127.0.0.1"])["skipped"] == ""
+    assert len(server.seen) > 10
+
+
+def test_addresses_take_turns(drive: Drive) -> None:
+    server = Server(fine)
+    result = drive(server, "/", addresses=["127.0.0.1", "127.0.0.2"])
+    assert (result["failed"], result["skipped"]) == (0, "")
+    fresh = [asked.at for asked in server.seen if asked.headers.get("connection") == "close"]
+    assert abs(fresh.count("127.0.0.1") - fresh.count("127.0.0.2")) <= 1 < len(fresh)
 
 
 # --- The WebSocket
@@ -516,10 +544,13 @@ def test_a_websocket_that_is_not_let_in_at_all_is_left_alone(streamed: Drive) ->
 @pytest.fixture
 def served(tls: ssl.SSLContext, certificate: Path) -> Iterator[Callable[..., str]]:
     """Return what makes a plan for a server that answers beside the test."""
-    server, ready, loop, end = Server(fine), Event(), asyncio.new_event_loop(), asyncio.Event()
+    server, ready = Server(fine), Event()
+    ends: list[Callable[[], object]] = []
 
     async def serving() -> None:
         async with listening(server, tls):
+            end = asyncio.Event()
+            ends.append(partial(asyncio.get_running_loop().call_soon_threadsafe, end.set))
             ready.set()
             await end.wait()
 
@@ -530,13 +561,12 @@ def served(tls: ssl.SSLContext, certificate: Path) -> Iterator[Callable[..., str
         }
         return json.dumps({"targets": [target]})
 
-    thread = Thread(target=loop.run_until_complete, args=(serving(),))
+    thread = Thread(target=lambda: asyncio.run(serving()))
     thread.start()
     assert ready.wait(5)
     yield plan
-    loop.call_soon_threadsafe(end.set)
+    ends[0]()
     thread.join(5)
-    loop.close()
 
 
 def started(*arguments: str, plan: str = "") -> subprocess.Popen[str]:

@@ -44,6 +44,9 @@ IDENTIFIER = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 RESERVED_DATABASES = {"postgres", "template0", "template1"}
 # More than printable ASCII is not the same to every client (RFC 4013).
 PASSWORD = re.compile(r"[ -~]{16,}")
+# The name of a header of HTTP (RFC 9110, 5.6.2).
+HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+MAX_PROBE_RATE = 1000
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 ESCAPED, ESCAPE = re.compile(r'(["\\`$])'), r"\\\1"
@@ -311,6 +314,56 @@ def _url_errors(where: str, app: App) -> list[str]:
     return errors
 
 
+def outside(app: App, path: str) -> str:
+    """Return a path that the application names as it is seen from outside; empty if it can't be reached from there."""
+    prefix = app["path"].rstrip("/")
+    reached = [url for key, url in _urls(app) if key == "frontend.api"] or ["/"]
+    if not app["strip_path"]:
+        reached = [url for url in reached if url != "/"] or [f"{prefix}/"]
+        prefix = ""
+    return prefix + path if path.startswith(tuple(reached)) else ""
+
+
+def _probe_errors(where: str, app: App) -> list[str]:
+    """Return what is wrong with what is asked of an application during a release."""
+    probe = app["probe"]
+    errors = []
+    if not 0 <= probe["rate"] <= MAX_PROBE_RATE:
+        errors.append(
+            f"{where}.rate: {probe['rate']} is not a number of requests a second from 0 to {MAX_PROBE_RATE}; 0 is none"
+        )
+    paths = [(f"requests[{n}].path", one["path"]) for n, one in enumerate(probe["requests"])]
+    paths += [("websocket", probe["websocket"])] if probe["websocket"] else []
+    for key, path in paths:
+        if not re.fullmatch(r"/[!-~]*", path):
+            errors.append(
+                f"{where}.{key}: {path!r} is not a path; begin it with a slash, and leave out blanks"
+            )
+        elif not outside(app, path):
+            errors.append(
+                f"{where}.{key}: {path!r} can't be reached from outside; {_reachable(app)}"
+            )
+    for number, request in enumerate(probe["requests"]):
+        at = f"{where}.requests[{number}]"
+        errors += [
+            f"{at}.status: {status} is no status; name those that are right, such as 200"
+            for status in request["status"] or ["an empty list"]
+            if status not in range(100, 600)
+        ]
+        errors += [
+            f"{at}.headers.{name}: is no header with a text in one line; mend or remove it"
+            for name, value in request["headers"].items()
+            if not HEADER.fullmatch(str(name)) or not re.fullmatch(r"[ -~]*", str(value))
+        ]
+    return errors
+
+
+def _reachable(app: App) -> str:
+    """Return which paths of an application are reached from outside, where not all are."""
+    api = app["frontend"].get("api") or [f"{app['path']}/"]
+    return f"name one that begins with {' or '.join(api)}"
+
+
 def _urls(app: App) -> Iterator[tuple[str, str]]:
     """Yield the paths that an application's front end and static files are told apart by, each with its key."""
     if app["static"]:
@@ -343,6 +396,7 @@ def _value_errors(name: str, app: App) -> list[str]:
             f"{where}.health: {app['health']!r} is not a path; begin it with a slash, and leave out blanks"
         )
     errors += _url_errors(where, app)
+    errors += _probe_errors(f"{where}.probe", app)
     if app["frontend"] and not app["frontend"]["api"]:
         errors.append(
             f"{where}.frontend.api: is empty; name the paths that the application answers, such as /api/"

@@ -1,0 +1,118 @@
+"""A filter that turns hosts and their applications into what `scripts/probe` drives while a release is under way."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from slipway import App, outside, validated_apps  # plugins are in no package
+
+
+def requests(app: App) -> list[dict[str, Any]]:
+    """Return the requests to send, with their paths as seen from outside; none if health can't be reached there."""
+    given = app["probe"]["requests"] or [
+        {"method": "GET", "path": app["health"], "headers": {}, "body": None, "status": [200]}
+    ]
+    return [
+        {
+            **request,
+            "path": outside(app, request["path"]),
+            "headers": {str(name): str(value) for name, value in request["headers"].items()},
+        }
+        for request in given
+        if outside(app, request["path"])
+    ]
+
+
+def target(app: App, edges: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return an application as `scripts/probe` takes it.
+
+    Args:
+        app: The application, as ``slipway_apps`` gives it.
+        edges: The variables of the hosts that answer for it.
+    """
+    edges = list(edges)
+    addresses = [str(edge.get("ansible_host") or edge["inventory_hostname"]) for edge in edges]
+    authorities = [Path(str(edge.get("certificates_ca_fetch_to") or "")) for edge in edges]
+    websocket = app["probe"]["websocket"]
+    return {
+        "name": app["name"],
+        "host": app["domains"][0],
+        "port": int(edges[0].get("nginx_https_port", 443)),
+        "addresses": [],  # where the name leads
+        "otherwise": list(dict.fromkeys(addresses)),
+        "ca": [str(path) for path in dict.fromkeys(authorities) if path.is_file()],
+        "rate": app["probe"]["rate"],
+        "clients": 2,
+        "requests": requests(app),
+        "websocket": outside(app, websocket) if websocket else "",
+    }
+
+
+def why_not(app: App, edges: Iterable[Mapping[str, Any]]) -> str:
+    """Return why an application can't be driven; empty if it can."""
+    if not list(edges):
+        return "no host of the group edge answers for it"
+    if not requests(app):
+        return (
+            f"{app['health']} isn't reached from outside; "
+            f"name a path that is in apps.{app['name']}.probe.requests"
+        )
+    return ""
+
+
+def probe_plan(
+    hosts: Mapping[str, Mapping[str, Any]],
+    app_hosts: Iterable[str],
+    edge_hosts: Iterable[str],
+    only: str = "",
+) -> dict[str, Any]:
+    """Return what `scripts/probe` takes for the applications of some hosts, and why an application isn't in it.
+
+    One that several hosts have is driven once. Nothing is refused here: what is wrong with an inventory is said by the
+    roles, in their words.
+
+    Args:
+        hosts: The variables of each host.
+        app_hosts: The hosts that a release is for.
+        edge_hosts: The hosts that answer.
+        only: The one application that it is about; empty for all.
+
+    Returns:
+        ``{targets: [...], skipped: {app: why}}``.
+    """
+    plan: dict[str, Any] = {"targets": [], "skipped": {}}
+    try:
+        apps: dict[str, App] = {}
+        having: dict[str, list[str]] = {}
+        for host in app_hosts:
+            for name, app in validated_apps(hosts[host]["apps"]).items():
+                apps[name] = app
+                having.setdefault(name, []).append(host)
+        for name, app in apps.items():
+            if only not in ("", name) or app["probe"]["rate"] == 0:
+                continue
+            # Its own hosts answer for it, if they are an edge at all.
+            edges = [hosts[host] for host in edge_hosts if host in having[name]]
+            edges = edges or [hosts[host] for host in edge_hosts]
+            if why := why_not(app, edges):
+                plan["skipped"][name] = why
+            else:
+                plan["targets"].append(target(app, edges))
+    except (
+        Exception
+    ):  # Ansible's own, of several kinds, such as for a variable that nobody has defined
+        return {"targets": [], "skipped": {"probe": "the inventory can't be read"}}
+    return plan
+
+
+class FilterModule:
+    """Ansible's entry point."""
+
+    def filters(self) -> dict[str, Any]:
+        """Return the filters by the name that templates use."""
+        return {"slipway_probe_plan": probe_plan}

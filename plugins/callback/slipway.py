@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from tempfile import TemporaryFile
+from typing import IO, Any, TypeVar
 
 from ansible import context
 from ansible.plugins.callback import CallbackBase
@@ -37,6 +38,7 @@ SWITCH = "switch"
 HAND_OVER, PLAN = "probe | Hand over what to drive", "slipway_probe_plan"
 BEFORE, REST = "start-up and facts", "the rest"
 SMALL = 0.01  # of all; steps that take less are one row
+SHOWN = 5  # failures
 PATIENCE = 45  # seconds for the probe's requests under way, which has its own limit
 
 Method = TypeVar("Method", bound=Callable[..., None])
@@ -75,7 +77,7 @@ class Clock:
     def turn(self, step: str, now: float) -> None:
         """Begin a task of a step, where the one before ends; a task of no step is part of what was before the first."""
         if not step:
-            step = BEFORE if self.spent.keys() <= {BEFORE} and self.step == BEFORE else REST
+            step = BEFORE if self.step == BEFORE else REST
         self.spent[self.step] = self.spent.get(self.step, 0.0) + now - self.since
         self.step, self.since = step, now
 
@@ -129,36 +131,39 @@ def verdict(target: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[tu
     """Yield the lines about an application, each with whether it is bad news."""
     name, socket = target["name"], result["websocket"]
     if result["skipped"]:
-        yield (
-            f"{name}: not driven, as it didn't answer before the release: {result['skipped']}",
-            False,
-        )
+        yield f"{name}: not driven, it didn't answer before: {result['skipped']}", False
         return
-    lost = result["failed"] + (socket["failed"] if socket else 0)
+    if not result["requests"]:
+        yield f"{name}: not driven, the run was too short", False
+        return
     head = f"{name}: {result['failed']} of {result['requests']} requests failed"
-    head += f", worst {duration(result['worst_ms'])}" if result["worst_ms"] else ""
-    yield f"{head} ({driven(target)})", result["failed"] > 0
     if result["failed"]:
-        yield f"  nothing was answered for {duration(result['outage_ms'])} at most", True
-    if socket and socket["skipped"]:
-        yield f"  WebSocket {target['websocket']}: not driven: {socket['skipped']}", False
-    elif socket:
-        closes = ", ".join(f"{code} x{times}" for code, times in socket["closes"].items())
-        line = f"  WebSocket {target['websocket']}: "
-        line += (
-            f"closed with {closes}, away for {duration(socket['worst_gap_ms'])} at most"
-            if closes
-            else "stayed open"
-        )
-        yield (
-            line + (f", {socket['failed']} failures" if socket["failed"] else ""),
-            socket["failed"] > 0,
-        )
-    for failure in result["failures"][:5]:
+        head += f", for {duration(result['outage_ms'])} at most"
+    if result["worst_ms"]:
+        head += f", worst {duration(result['worst_ms'])}"
+    yield f"{head} ({driven(target)})", result["failed"] > 0
+    if socket:
+        yield f"  WebSocket {target['websocket']}: {stay(socket)}", socket["failed"] > 0
+    for failure in result["failures"][:SHOWN]:
         at = datetime.fromisoformat(failure["at"]).astimezone().strftime("%H:%M:%S.%f")[:-3]
         yield f"  {at}  {failure['request']}: {failure['error']}", True
-    if lost > 5:
-        yield f"  and {lost - 5} more", True
+    lost = result["failed"] + (socket["failed"] if socket else 0)
+    if lost > SHOWN:
+        yield f"  and {lost - SHOWN} more", True
+
+
+def stay(socket: Mapping[str, Any]) -> str:
+    """Return how a WebSocket fared."""
+    if socket["skipped"]:
+        return f"not driven, it couldn't be opened before: {socket['skipped']}"
+    if not socket["closes"]:
+        return "stayed open"
+    closes = ", ".join(
+        f"{code} {'once' if times == 1 else f'{times} times'}"
+        for code, times in socket["closes"].items()
+    )
+    failures = f", {socket['failed']} of it a failure" if socket["failed"] else ""
+    return f"closed with {closes}, back within {duration(socket['worst_gap_ms'])}{failures}"
 
 
 def never_breaks(method: Method) -> Method:
@@ -172,7 +177,8 @@ def never_breaks(method: Method) -> Method:
             method(self, *args, **kwargs)
         except Exception as error:
             self.broken = True
-            self.end()
+            if self.probe:
+                self.probe.kill()
             self._display.warning(
                 f"The report of this run is left out: {type(error).__name__}: {error}"
             )
@@ -196,6 +202,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self.play: Any = None
         self.plan: dict[str, Any] = {}
         self.probe: subprocess.Popen[str] | None = None
+        self.said: IO[str]
 
     @never_breaks
     def v2_playbook_on_start(self, playbook: Any) -> None:
@@ -240,39 +247,41 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         released = self.clock.switched is not None
         if context.CLIARGS.get("check") or not (released or failed):
             return
-        lines: list[tuple[str, bool]] = []
         if released and not failed:
-            lines += [(line, False) for line in self.clock.table()]
             switched = (self.clock.switched or now) - self.clock.began
-            lines.append(
-                (f"  switched after {switched:.1f} s, {now - self.clock.began:.1f} s in all", False)
+            self.say("WHERE THE TIME WENT", [(line, False) for line in self.clock.table()])
+            self._display.display(
+                f"  switched after {switched:.1f} s, {now - self.clock.began:.1f} s in all"
             )
+        lines: list[tuple[str, bool]] = []
         for target in self.plan.get("targets", []):
             if target["name"] in result.get("targets", {}):
                 lines += verdict(target, result["targets"][target["name"]])
-        lines += [
-            (f"{name}: not driven: {why}", False)
-            for name, why in self.plan.get("skipped", {}).items()
-        ]
+        for name, why in self.plan.get("skipped", {}).items():
+            lines.append((f"{name}: not driven, {why}", False))
         if lines:
-            self._display.banner("WHERE THE TIME WENT" if released and not failed else "MEANWHILE")
-            for line, bad in lines:
-                self._display.display(line, color="red" if bad else None)
-            self._display.display("")
+            self.say("WHAT CLIENTS NOTICED", lines)
         if released or result:
             self.keep(result, now, failed)
+
+    def say(self, title: str, lines: list[tuple[str, bool]]) -> None:
+        """Print lines under a title, those that are bad news in red."""
+        self._display.banner(title)
+        for line, bad in lines:
+            self._display.display(line, color="red" if bad else None)
 
     def start(self, plan: dict[str, Any]) -> None:
         """Start the probe. What it is to send goes through a pipe, and nowhere else."""
         self.plan = json.loads(json.dumps(plan))
         if not self.plan["targets"]:
             return
+        self.said = TemporaryFile("w+")  # noqa: SIM115 - it is read at the end
         # A session of its own: an interrupt is this process's to handle, and its end is the probe's.
         self.probe = subprocess.Popen(
             [sys.executable, str(ROOT / "scripts/probe"), "--until-eof"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self.said,
             start_new_session=True,
             text=True,
         )
@@ -285,16 +294,17 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         probe, self.probe = self.probe, None
         if not probe:
             return {}
-        probe.terminate()
         try:
-            out, err = probe.communicate(timeout=PATIENCE)
+            out, _ = probe.communicate(timeout=PATIENCE)  # which closes its standard input
         except subprocess.TimeoutExpired:
             probe.kill()
-            out, err = probe.communicate()
+            out, _ = probe.communicate()
         try:
             result = json.loads(out)
         except ValueError:
-            self._display.warning(f"scripts/probe has no result: {err.strip() or 'it was cut off'}")
+            self.said.seek(0)
+            why = self.said.read().strip() or "it was cut off"
+            self._display.warning(f"What clients noticed is not known: {why}")
             return {}
         return result if isinstance(result, dict) else {}
 

@@ -75,6 +75,7 @@ def test_the_smallest_application_gets_every_default(filters: ModuleType) -> Non
         "static": {},
         "frontend": {},
         "maintenance_page": "",
+        "probe": {"rate": 10, "requests": [], "websocket": ""},
         "shared": [],
         "workers": "auto",
         "services": [],
@@ -132,7 +133,7 @@ SHAPES: list[tuple[Any, str]] = [
     (
         changed(zzz=1),
         "apps.board.zzz: unknown key; known are: database, delete_data, domains, env, folder, frontend, health, "
-        "hooks, lock, maintenance_page, migrate, module, path, python, secrets, services, shared, source, state, "
+        "hooks, lock, maintenance_page, migrate, module, path, probe, python, secrets, services, shared, source, state, "
         "static, strip_path, timers, version, workers",
     ),
     (database(nam="board"), "apps.board.database.nam: unknown key; did you mean name?"),
@@ -508,9 +509,67 @@ CLAIMS: list[tuple[Any, str]] = [
 ]
 
 
+def probe(app: dict[str, Any] | None = None, **keys: Any) -> dict[str, Any]:
+    """Return the inventory's apps: the board, of which something is asked during a release."""
+    return changed(probe=keys, **(app or {}))
+
+
+PROBES: list[tuple[Any, str]] = [
+    (probe(rte=1), "apps.board.probe.rte: unknown key; did you mean rate?"),
+    (probe(rate="10"), "apps.board.probe.rate: must be a int, not str"),
+    *(
+        (
+            probe(rate=rate),
+            f"apps.board.probe.rate: {rate} is not a number of requests a second from 0 to 1000; 0 is none",
+        )
+        for rate in (-1, 1001)
+    ),
+    (
+        probe(requests=[{"method": "GET"}]),
+        "apps.board: missing required arguments: path found in probe -> requests",
+    ),
+    (
+        probe(requests=[{"path": "/", "method": "FETCH"}]),
+        "apps.board: value of method must be one of: GET, HEAD, POST, PUT, PATCH, DELETE, got: FETCH found in probe -> "
+        "requests",
+    ),
+    (
+        probe(requests=[{"path": "/"}, {"path": "up"}]),
+        "apps.board.probe.requests[1].path: 'up' is not a path; begin it with a slash, and leave out blanks",
+    ),
+    (
+        probe(websocket="wss://board.org/ws"),
+        "apps.board.probe.websocket: 'wss://board.org/ws' is not a path; begin it with a slash, and leave out blanks",
+    ),
+    (
+        probe({"frontend": {"path": "dist", "api": ["/api/", "/up/"]}}, websocket="/ws"),
+        "apps.board.probe.websocket: '/ws' can't be reached from outside; name one that begins with /api/ or /up/",
+    ),
+    (
+        probe({"path": "/x", "strip_path": False}, requests=[{"path": "/up"}]),
+        "apps.board.probe.requests[0].path: '/up' can't be reached from outside; name one that begins with /x/",
+    ),
+    (
+        probe(requests=[{"path": "/", "status": [200, 600]}]),
+        "apps.board.probe.requests[0].status: 600 is no status; name those that are right, such as 200",
+    ),
+    (
+        probe(requests=[{"path": "/", "status": []}]),
+        "apps.board.probe.requests[0].status: an empty list is no status; name those that are right, such as 200",
+    ),
+    *(
+        (
+            probe(requests=[{"path": "/", "headers": {name: value}}]),
+            f"apps.board.probe.requests[0].headers.{name}: is no header with a text in one line; mend or remove it",
+        )
+        for name, value in (("A b", "c"), ("A", "secret\nB: c"), ("A", "ö"))
+    ),
+]
+
+
 @pytest.mark.parametrize(
     ("apps", "message"),
-    [*SHAPES, *NAMES, *VALUES, *DATABASES, *VARIABLES, *COMMANDS, *CLAIMS],
+    [*SHAPES, *NAMES, *VALUES, *DATABASES, *VARIABLES, *COMMANDS, *CLAIMS, *PROBES],
 )
 def test_what_is_wrong_is_named_with_the_fix(filters: ModuleType, apps: Any, message: str) -> None:
     assert filters.app_errors(apps) == [message]

@@ -9,132 +9,27 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from collections.abc import Awaitable, Callable
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from threading import Event, Thread
 from types import ModuleType
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from .conftest import ROOT, load
+from .server import BAD, OK, Answer, Asked, Server, fine, listening
 
 PROBE = ROOT / "scripts/probe"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-BAD = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
 def probe() -> ModuleType:
     """Return the probe as a module."""
     return load("scripts/probe")
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a PEM file with a key and a certificate of its own for localhost."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
-    built = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(names, critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
-    path.write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain) + built.public_bytes(pem)
-    )
-    return path
-
-
-@pytest.fixture(scope="module")
-def tls(certificate: Path) -> ssl.SSLContext:
-    """Return what a server presents."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
-
-
-@dataclass
-class Asked:
-    """A request as the server saw it."""
-
-    connection: int
-    nth: int  # on its connection, from 1
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: str
-    at: str  # the server's address
-
-
-# What is sent in answer, None for nothing but the end of the connection, and whether it is the end in any case.
-Answer = tuple[bytes | None, bool]
-
-
-@dataclass
-class Server:
-    """A server that answers as it is told to, each request with all that it was before."""
-
-    answer: Callable[[Asked], Awaitable[Answer]]
-    seen: list[Asked] = field(default_factory=list)
-    connections: int = 0
-    port: int = 0
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve a connection."""
-        self.connections += 1
-        connection, nth = self.connections, 0
-        at: str = writer.get_extra_info("sockname")[0]
-        with suppress(OSError, asyncio.IncompleteReadError):
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-                method, path, _ = head[0].split()
-                headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
-                body = (await reader.readexactly(int(headers.get("content-length", 0)))).decode()
-                nth += 1
-                asked = Asked(connection, nth, method, path, headers, body, at)
-                self.seen.append(asked)
-                text, end = await self.answer(asked)
-                if text is not None:
-                    writer.write(text)
-                    await writer.drain()
-                if text is None or end or headers.get("connection") == "close":
-                    break
-        writer.close()
-
-
-async def fine(asked: Asked) -> Answer:
-    """Answer everything."""
-    await asyncio.sleep(20 if asked.path == "/hangs" else 0)
-    return OK, False
-
-
-@asynccontextmanager
-async def listening(server: Server, tls: ssl.SSLContext) -> AsyncIterator[None]:
-    """Have a server listen on a port of its own."""
-    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
-    server.port = listener.sockets[0].getsockname()[1]
-    second = await asyncio.start_server(server.serve, "127.0.0.2", server.port, ssl=tls)
-    yield
-    listener.close()
-    second.close()
 
 
 Drive = Callable[..., dict[str, Any]]
@@ -542,17 +437,8 @@ def test_a_websocket_that_is_not_let_in_at_all_is_left_alone(streamed: Drive) ->
 
 
 @pytest.fixture
-def served(tls: ssl.SSLContext, certificate: Path) -> Iterator[Callable[..., str]]:
+def served(server: Server, certificate: Path) -> Callable[..., str]:
     """Return what makes a plan for a server that answers beside the test."""
-    server, ready = Server(fine), Event()
-    ends: list[Callable[[], object]] = []
-
-    async def serving() -> None:
-        async with listening(server, tls):
-            end = asyncio.Event()
-            ends.append(partial(asyncio.get_running_loop().call_soon_threadsafe, end.set))
-            ready.set()
-            await end.wait()
 
     def plan(**keys: Any) -> str:
         target = {
@@ -561,12 +447,7 @@ def served(tls: ssl.SSLContext, certificate: Path) -> Iterator[Callable[..., str
         }
         return json.dumps({"targets": [target]})
 
-    thread = Thread(target=lambda: asyncio.run(serving()))
-    thread.start()
-    assert ready.wait(5)
-    yield plan
-    ends[0]()
-    thread.join(5)
+    return plan
 
 
 def started(*arguments: str, plan: str = "") -> subprocess.Popen[str]:

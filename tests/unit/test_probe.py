@@ -517,7 +517,7 @@ def test_it_ends_when_its_parent_is_killed_though_the_pipe_stays_open(
     served: Callable[..., str], tmp_path: Path
 ) -> None:
     """As ansible-playbook may be, whose forked workers hold all that it had open."""
-    (tmp_path / "plan.json").write_text(served())
+    (tmp_path / "plan.json").write_text(served(requests=[{}, {"path": "/hangs"}]))
     script = (
         f"import subprocess, sys, time; p = subprocess.Popen([sys.executable, {str(PROBE)!r}, "
         f"{str(tmp_path / 'plan.json')!r}, '--until-eof']); print(p.pid, flush=True); time.sleep(60)"

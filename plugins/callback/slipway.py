@@ -69,6 +69,7 @@ class Clock:
     since: float = 0.0
     spent: dict[str, float] = field(default_factory=dict)
     parts: dict[str, dict[str, float]] = field(default_factory=dict)
+    task: dict[str, float] = field(default_factory=dict)  # the parts of the task under way
     switched: float | None = None
 
     def __post_init__(self) -> None:
@@ -79,30 +80,31 @@ class Clock:
         if not step:
             step = BEFORE if self.step == BEFORE else REST
         self.spent[self.step] = self.spent.get(self.step, 0.0) + now - self.since
-        self.step, self.since = step, now
+        parts = self.parts.setdefault(self.step, {})
+        for name, seconds in self.task.items():
+            parts[name] = parts.get(name, 0.0) + seconds
+        self.step, self.since, self.task = step, now, {}
 
-    def part(self, host: str, steps: list[Mapping[str, Any]]) -> None:
-        """Note of what the step that is under way consists, on the host where it takes longest."""
+    def part(self, steps: list[Mapping[str, Any]]) -> None:
+        """Note of what the task under way consists, on the host where it takes longest."""
         parts = {str(each["name"]): float(each["seconds"]) for each in steps}
-        if sum(parts.values()) > sum(self.parts.get(self.step, {}).values()):
-            self.parts[self.step] = parts
+        if sum(parts.values()) > sum(self.task.values()):
+            self.task = parts
 
     def rows(self) -> list[tuple[str, float, str]]:
         """Return a row for each step in order: its name, its seconds, and of what they consist."""
-        small = SMALL * sum(self.spent.values())
-        large = {step: spent for step, spent in self.spent.items() if spent >= small}
-        rest = sum(self.spent.values()) - sum(large.values()) + large.pop(REST, 0.0)
+        total = sum(self.spent.values())
         rows = [
             (
                 step,
                 spent,
-                ", ".join(f"{name} {seconds:.1f}" for name, seconds in self.parts[step].items())
-                if step in self.parts
-                else "",
+                ", ".join(f"{name} {duration(took)}" for name, took in self.parts[step].items()),
             )
-            for step, spent in large.items()
+            for step, spent in self.spent.items()
+            if step != REST and spent >= SMALL * total
         ]
-        return [*rows, (REST, rest, "")]
+        rest = total - sum(spent for _, spent, _ in rows)
+        return [*rows, (REST, rest, "")] if rest >= SMALL * total else rows
 
     def table(self) -> list[str]:
         """Return the rows as lines."""
@@ -115,9 +117,9 @@ class Clock:
         ]
 
 
-def duration(milliseconds: float) -> str:
+def duration(seconds: float) -> str:
     """Return a time as a person reads it."""
-    return f"{milliseconds / 1000:.1f} s" if milliseconds >= 10_000 else f"{milliseconds:.0f} ms"
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
 
 
 def driven(target: Mapping[str, Any]) -> str:
@@ -138,9 +140,11 @@ def verdict(target: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[tu
         return
     head = f"{name}: {result['failed']} of {result['requests']} requests failed"
     if result["failed"]:
-        head += f", for {duration(result['outage_ms'])} at most"
+        head += f", for {duration(result['outage_ms'] / 1000)} at most"
+    if result["retried"]:
+        head += f", {result['retried']} sent twice"
     if result["worst_ms"]:
-        head += f", worst {duration(result['worst_ms'])}"
+        head += f", worst {result['worst_ms']:.0f} ms"
     yield f"{head} ({driven(target)})", result["failed"] > 0
     if socket:
         yield f"  WebSocket {target['websocket']}: {stay(socket)}", socket["failed"] > 0
@@ -163,7 +167,7 @@ def stay(socket: Mapping[str, Any]) -> str:
         for code, times in socket["closes"].items()
     )
     failures = f", {socket['failed']} of it a failure" if socket["failed"] else ""
-    return f"closed with {closes}, back within {duration(socket['worst_gap_ms'])}{failures}"
+    return f"closed with {closes}, back within {duration(socket['worst_gap_ms'] / 1000)}{failures}"
 
 
 def never_breaks(method: Method) -> Method:
@@ -231,11 +235,13 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         if result.task.get_name() == HAND_OVER:
             variables = self.play.get_variable_manager().get_vars(play=self.play, host=result.host)
             self.start(variables[PLAN])
-        said = result.result
-        if said.get("steps"):
-            self.clock.part(result.host.get_name(), said["steps"])
+        steps = result.result.get("steps") or []
+        self.clock.part(steps)
         if self.clock.step == SWITCH and result.is_changed():
-            self.clock.switched = time.monotonic()
+            # What comes after the switch itself is part of the task, but not of the time until it.
+            names = [each["name"] for each in steps]
+            after = steps[names.index(SWITCH) + 1 :] if SWITCH in names else []
+            self.clock.switched = time.monotonic() - sum(each["seconds"] for each in after)
 
     @never_breaks
     def v2_playbook_on_stats(self, stats: Any) -> None:

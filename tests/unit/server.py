@@ -58,6 +58,8 @@ class Server:
                 if text is not None:
                     writer.write(text)
                     await writer.drain()
+                    # A moment later, when the client is through with the answer.
+                    await asyncio.sleep(0.003 if end else 0)
                 if text is None or end or headers.get("connection") == "close":
                     break
         writer.close()

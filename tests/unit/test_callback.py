@@ -165,7 +165,7 @@ def test_a_release_closes_with_its_times_and_what_clients_noticed(
     }
     steps = [step for step in table if step not in ("fastapi_app", "the rest")]
     assert steps == ["start-up and facts", "build", "start", "switch", "retire"]
-    assert 0.6 <= table["build"] < 2 and 0.3 <= table["switch"] < 2
+    assert table["build"] >= 0.6 and table["switch"] >= 0.3
     assert re.search(r"start +[0-9.]+ s +\d+%  import 310 ms$", end, re.MULTILINE)
     assert re.search(r"switch +[0-9.]+ s +\d+%  switch 100 ms, settle 1.0 s$", end, re.MULTILINE)
     (switched, total) = re.findall(r"switched after ([0-9.]+) s, ([0-9.]+) s in all", end)[0]

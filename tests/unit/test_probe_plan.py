@@ -14,7 +14,7 @@ from .conftest import load
 @pytest.fixture(scope="module")
 def probe() -> ModuleType:
     """Return the filter."""
-    return load("plugins/filter/probe.py")
+    return load("plugins/filter/probe_plan.py")
 
 
 def entry(**keys: Any) -> dict[str, Any]:

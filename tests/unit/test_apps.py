@@ -133,8 +133,8 @@ SHAPES: list[tuple[Any, str]] = [
     (
         changed(zzz=1),
         "apps.board.zzz: unknown key; known are: database, delete_data, domains, env, folder, frontend, health, "
-        "hooks, lock, maintenance_page, migrate, module, path, probe, python, secrets, services, shared, source, state, "
-        "static, strip_path, timers, version, workers",
+        "hooks, lock, maintenance_page, migrate, module, path, probe, python, secrets, services, shared, source, "
+        "state, static, strip_path, timers, version, workers",
     ),
     (database(nam="board"), "apps.board.database.nam: unknown key; did you mean name?"),
     (

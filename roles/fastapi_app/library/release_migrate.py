@@ -133,7 +133,10 @@ def do(module: AnsibleModule, app: Application) -> dict[str, Any]:
     try:
         for name in ("lock_timeout", "statement_timeout"):
             seconds = given["lock_timeout" if name == "lock_timeout" else "timeout"]
-            database.ask(f"ALTER ROLE CURRENT_USER SET {name} = '{seconds}s';")
+            # Of the role that logs in: the session acts as the owner, who never does.
+            database.ask(
+                f"SET ROLE NONE; ALTER ROLE CURRENT_USER SET {name} = '{seconds}s'; RESET ROLE;"
+            )
         # Whoever else migrates this database, and from which host: one at a time.
         if database.ask(
             "SELECT pg_try_advisory_lock(hashtext('slipway'), hashtext(current_database()));"

@@ -81,5 +81,5 @@ def test_a_dry_run_changes_nothing_and_foresees_the_stack() -> None:
         Stack(name, HOST.ca).run("apt-get update -q")  # a dry run can't, and asks for it
     run = play("site.yml", INVENTORY, "--check", "--diff")
     assert run.returncode == 0, run.stdout[-4000:]
-    for task in ("Install Nginx", "Install packages", "Write the units"):
+    for task in ("Install Nginx", "Install packages", "Prepare the idle slot"):
         assert task in run.stdout

@@ -93,6 +93,31 @@ def test_a_release_that_does_not_import_leaves_the_old_one_serving_and_says_why(
     assert play("playbooks/deploy.yml", inventory).returncode == 0
 
 
+def test_where_it_fails_on_one_host_it_is_switched_on_none(
+    stacks: list[Stack], inventory: Path
+) -> None:
+    before = releases(stacks)
+    failing = stacks[1]
+    idle = {"slots/blue": "green", "slots/green": "blue"}[
+        failing.run("readlink /srv/notes/live").strip()
+    ]
+    drop_in = f"/run/systemd/system/notes@{idle}.service.d"
+    failing.run(
+        f"sh -c 'mkdir -p {drop_in} && printf [Service]\\\\nExecStartPre=false > {drop_in}/test.conf'"
+    )
+    commit("\n# a release that one host can not start\n")
+    deploy = play("playbooks/deploy.yml", inventory)
+    assert deploy.returncode != 0
+    assert releases(stacks) == before
+    assert f"{failing.name}: notes" in deploy.stdout
+    for stack in stacks:
+        assert not stack.host.service(f"notes@{idle}").is_running
+
+    failing.run(f"sh -c 'rm -r {drop_in} && systemctl daemon-reload'")
+    assert play("playbooks/deploy.yml", inventory).returncode == 0
+    assert set(releases(stacks)).isdisjoint(before)
+
+
 def test_a_failure_after_the_switch_takes_nothing_down_and_the_next_run_ends_what_was_begun(
     stacks: list[Stack], inventory: Path
 ) -> None:

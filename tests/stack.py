@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,22 +29,69 @@ SSH_CONFIG = ROOT / ".slipway/ssh/config"
 Answer = TypeVar("Answer")
 
 
+class Run:
+    """A playbook that is under way, from the repository's root, as a user runs it."""
+
+    def __init__(self, playbook: str, inventory: Path, *arguments: str) -> None:
+        command = [
+            str(Path(sys.executable).parent / "ansible-playbook"),
+            f"--inventory={inventory}",
+            f"--ssh-common-args=-F {SSH_CONFIG}",
+            *arguments,
+            playbook,
+        ]
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+                "ANSIBLE_FORCE_COLOR": "0",
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,  # so that it can be killed with all that it has started
+        )
+        self.lines: list[str] = []
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.lines.append(line)
+
+    def output(self) -> str:
+        """Return what it has said so far."""
+        return "".join(self.lines)
+
+    def until(self, task: str, seconds: float = 60) -> None:
+        """Return when a task begins whose name has this in it; fail if none does."""
+        heading = re.compile(rf"^(TASK|RUNNING HANDLER) \[.*{re.escape(task)}", re.MULTILINE)
+        begun = eventually(lambda: heading.search(self.output()) or self.ended(), seconds)
+        assert heading.search(self.output()), f"no task {task!r}: {begun}\n{self.output()[-4000:]}"
+
+    def ended(self) -> bool:
+        """Return whether it has."""
+        return self.process.poll() is not None
+
+    def kill(self) -> None:
+        """Kill it and its children, as the end of the machine that it runs on would."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.wait()
+
+    def wait(self) -> subprocess.CompletedProcess[str]:
+        """Wait for its end, and return what came of it."""
+        code = self.process.wait()
+        self.reader.join()
+        return subprocess.CompletedProcess(self.process.args, code, self.output(), "")
+
+
 def play(playbook: str, inventory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a playbook from the repository's root, as a user would, and return what came of it."""
-    command = [
-        str(Path(sys.executable).parent / "ansible-playbook"),
-        "--inventory",
-        str(inventory),
-        f"--ssh-common-args=-F {SSH_CONFIG}",
-    ]
-    return subprocess.run(
-        [*command, *arguments, playbook],
-        cwd=ROOT,
-        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """Run a playbook to its end, and return what came of it."""
+    return Run(playbook, inventory, *arguments).wait()
 
 
 def changes(run: subprocess.CompletedProcess[str]) -> dict[str, int]:

@@ -1,0 +1,101 @@
+"""The scenario's host under load, the source of its application, and a table of what each test came to."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+
+from tests.load import Source, State, Traffic, table, traffic
+from tests.stack import ROOT, Run, Stack, play
+
+INVENTORY = ROOT / "molecule/deploy/inventory"
+SCRATCH = ROOT / ".slipway/deploy"
+UNITS = ("tally@*", "tally-retire", "nginx", "postgresql@*")
+
+Play = Callable[..., subprocess.CompletedProcess[str]]
+Begin = Callable[..., Run]
+Drive = Callable[[], AbstractContextManager[Traffic]]
+
+outcomes: list[tuple[str, Traffic, State]] = []
+
+
+@pytest.fixture(scope="session")
+def stack() -> Stack:
+    """Return the scenario's host."""
+    return Stack("deploy13", SCRATCH / "deploy13.pem")
+
+
+@pytest.fixture(scope="session")
+def source() -> Source:
+    """Return the source that releases are made of."""
+    return Source(SCRATCH / "tally")
+
+
+@pytest.fixture
+def load(request: pytest.FixtureRequest, stack: Stack) -> Drive:
+    """Return what drives the application around a block, and then checks that no row was lost or written twice."""
+
+    @contextmanager
+    def drive() -> Iterator[Traffic]:
+        with traffic(stack) as driven:
+            yield driven
+        title = request.node.name.removeprefix("test_").replace("_", " ")
+        outcomes.append((title, driven, State.of(stack)))
+        assert not driven.missing, f"confirmed, and not there: {sorted(driven.missing)}"
+        assert not driven.doubled, f"sent once, and there twice: {sorted(driven.doubled)}"
+
+    return drive
+
+
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """Return what starts a playbook on the scenario's inventory and doesn't wait for it."""
+    runs: list[Run] = []
+
+    def start(playbook: str, *arguments: str) -> Run:
+        runs.append(Run(playbook, INVENTORY, *arguments))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        if not run.ended():
+            run.kill()
+
+
+@pytest.fixture
+def deploy() -> Play:
+    """Return what ships a release, to its end."""
+    return lambda *arguments: play("playbooks/deploy.yml", INVENTORY, *arguments)
+
+
+@pytest.fixture
+def rollback() -> Play:
+    """Return what takes one back, to its end."""
+    return lambda *arguments: play("playbooks/rollback.yml", INVENTORY, *arguments)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the services' journals to the report of a test that failed."""
+    report = yield
+    stack = getattr(item, "funcargs", {}).get("stack")
+    if report.when == "call" and report.failed and isinstance(stack, Stack):
+        report.sections += [(f"journal of {unit}", stack.journal(unit)) for unit in UNITS]
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what each test came to, and leave it as Markdown in .slipway/deploy/outcomes.md."""
+    if outcomes:
+        terminalreporter.section("what was sent and what was lost")
+        terminalreporter.write(table(outcomes))
+        (SCRATCH / "outcomes.md").write_text(table(outcomes))

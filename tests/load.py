@@ -1,0 +1,229 @@
+"""Traffic on an application while something happens to it, and what came of each request and each row.
+
+The application is tests/apps/tally. The traffic is what scripts/probe sends: half of it reads, half of it writes rows,
+half of it over connections that are kept, half over new ones, and a WebSocket that stays open.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.stack import ROOT, Stack, eventually
+
+RATE = 100  # requests a second
+CLIENTS = 16
+MARGIN = 1.0  # seconds of traffic before and after what happens
+
+
+@dataclass
+class Traffic:
+    """What was sent during a while, and what came of it; ``note`` is what else is to be known of it."""
+
+    run: str
+    note: str = ""
+    seconds: float = 0
+    result: dict[str, Any] = field(default_factory=dict)
+    rows: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def requests(self) -> int:
+        """Return how many requests were sent."""
+        return int(self.result["requests"])
+
+    @property
+    def failed(self) -> int:
+        """Return how many of them, and of the WebSocket's connections, failed."""
+        return int(self.result["failed"] + self.result["websocket"]["failed"])
+
+    @property
+    def worst(self) -> float:
+        """Return the longest that an answer took, in milliseconds."""
+        return float(self.result["worst_ms"])
+
+    @property
+    def outage(self) -> float:
+        """Return the longest time from a failure to the next success, in milliseconds."""
+        return float(self.result["outage_ms"])
+
+    @property
+    def acknowledged(self) -> set[int]:
+        """Return the rows that the application has confirmed."""
+        return set(self.result["acknowledged"])
+
+    @property
+    def missing(self) -> set[int]:
+        """Return the rows that it has confirmed, and that the database doesn't have."""
+        return self.acknowledged - set(self.rows)
+
+    @property
+    def doubled(self) -> set[int]:
+        """Return the rows that were sent once and are there more than once."""
+        return {n for n, times in self.rows.items() if times > 1}
+
+    def failures(self) -> str:
+        """Return the first failures in words, for a test that didn't expect any."""
+        return "\n".join(
+            "{at} {request}: {error}".format(**failure) for failure in self.result["failures"]
+        )
+
+
+def query(stack: Stack, statement: str) -> list[str]:
+    """Return the lines that PostgreSQL answers to a statement, asked as its superuser."""
+    psql = "psql --no-psqlrc --tuples-only --no-align --set ON_ERROR_STOP=1 --dbname tally"
+    command = f"runuser -u postgres -- {psql} --command {shlex.quote(statement)}"
+    return stack.run(command).splitlines()
+
+
+@contextmanager
+def traffic(stack: Stack, rate: float = RATE, clients: int = CLIENTS) -> Iterator[Traffic]:
+    """Drive the application while the block runs; the figures are there after it.
+
+    Args:
+        stack: The host.
+        rate: Requests a second.
+        clients: Half of them keep their connections.
+    """
+    driven = Traffic(run=uuid.uuid4().hex)
+    rows = {"run": driven.run, "n": "{n}"}
+    target = {
+        "name": "tally",
+        "host": "tally.test",
+        "port": stack.https_port,
+        "addresses": [stack.address],
+        "ca": str(stack.ca),
+        "rate": rate,
+        "clients": clients,
+        "requests": [
+            {"method": "GET", "path": "/"},
+            {"method": "POST", "path": "/rows", "body": rows, "status": [201]},
+        ],
+        "websocket": "/ws",
+    }
+    probe = subprocess.Popen(
+        [sys.executable, str(ROOT / "scripts/probe"), "--until-eof"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert probe.stdin
+    try:
+        probe.stdin.write(json.dumps({"targets": [target]}) + "\n")
+        probe.stdin.flush()
+        written = f"SELECT count(*) FROM entry WHERE run = '{driven.run}'"
+        assert eventually(lambda: int(query(stack, written)[0]) >= MARGIN * rate / 2), "no traffic"
+        yield driven
+        time.sleep(MARGIN)
+    finally:
+        said, _ = probe.communicate()  # which closes its standard input
+    result = json.loads(said)
+    driven.result, driven.seconds = result["targets"]["tally"], result["seconds"]
+    assert not driven.result["skipped"], driven.result["skipped"]
+    found = query(stack, f"SELECT n FROM entry WHERE run = '{driven.run}'")
+    driven.rows = Counter(map(int, found))
+
+
+@dataclass(frozen=True)
+class State:
+    """What an application has come to on its host.
+
+    Attributes:
+        release: What serves, as the application itself says it.
+        live: The slot that serves.
+        units: Its units that systemd has loaded, each with its state, such as ``active``.
+        unfinished: Folders of releases that are not whole.
+    """
+
+    release: str
+    live: str
+    units: dict[str, str]
+    unfinished: list[str]
+
+    @staticmethod
+    def of(stack: Stack) -> State:
+        """Ask a host."""
+        units = stack.run("systemctl list-units --all --plain --no-legend 'tally*'")
+        marked = stack.run("cd /srv/tally/releases && ls --directory */ */release.json").split()
+        return State(
+            release=str(stack.get("https://tally.test/").json()["release"]),
+            live=stack.run("readlink /srv/tally/live").strip().rpartition("/")[2],
+            units={line.split()[0]: line.split()[2] for line in units.splitlines()},
+            unfinished=sorted(
+                {path.split("/")[0] for path in marked}
+                - {path.split("/")[0] for path in marked if path.endswith(".json")}
+            ),
+        )
+
+    def __str__(self) -> str:
+        """Tell it in a line."""
+        units = ", ".join(f"{name} {state}" for name, state in sorted(self.units.items()))
+        left = f"; unfinished: {' '.join(self.unfinished)}" if self.unfinished else ""
+        return f"{self.release[:8]} serves from {self.live}; {units}{left}"
+
+
+class Source:
+    """The application's source, as its author changes it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.main = folder / "main.py"
+
+    def change(self) -> None:
+        """Change one line, which makes another release."""
+        line = f"GREETING = {uuid.uuid4().hex!r}\n"
+        self.main.write_text(re.sub(r"GREETING = .*\n", line, self.main.read_text()))
+
+    @contextmanager
+    def fault(self, before: str, after: str) -> Iterator[None]:
+        """Replace a text of the application, until the block is left; it is another release then, too."""
+        self.change()
+        good = self.main.read_text()
+        assert before in good
+        self.main.write_text(good.replace(before, after))
+        yield
+        self.main.write_text(good)
+        self.change()
+
+    @contextmanager
+    def migration(self, statements: str) -> Iterator[None]:
+        """Add a migration, until the block is left."""
+        file = self.folder / f"migrations/{time.time_ns()}.sql"
+        file.write_text(statements)
+        self.change()
+        yield
+        file.unlink()
+        self.change()
+
+
+def table(outcomes: list[tuple[str, Traffic, State]]) -> str:
+    """Return what came of each thing that happened, as a table in Markdown."""
+    lines = [
+        "| what happened | requests | failed | for | worst answer | rows confirmed | missing | afterwards |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for title, driven, state in outcomes:
+        failed = f"{driven.failed}" if driven.failed else "0"
+        outage = f"{driven.outage / 1000:.1f} s" if driven.failed else ""
+        cells = [
+            f"{title}{'. ' + driven.note if driven.note else ''}",
+            str(driven.requests),
+            failed,
+            outage,
+            f"{driven.worst:.0f} ms",
+            str(len(driven.acknowledged)),
+            str(len(driven.missing)),
+            str(state),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"

@@ -14,13 +14,17 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.stack import ROOT, Stack, eventually
+from tests.stack import ROOT, Run, Stack, eventually
+
+Play = Callable[..., subprocess.CompletedProcess[str]]  # runs a playbook to its end
+Begin = Callable[..., Run]  # starts one
+Drive = Callable[[], "AbstractContextManager[Traffic]"]  # drives the application around a block
 
 RATE = 100  # requests a second
 CLIENTS = 16
@@ -134,6 +138,12 @@ def traffic(stack: Stack, rate: float = RATE, clients: int = CLIENTS) -> Iterato
     driven.rows = Counter(map(int, found))
 
 
+def serving(stack: Stack) -> str:
+    """Return the release that serves, as the application itself says it; empty if nothing answers."""
+    answer = stack.get("https://tally.test/")
+    return str(answer.json()["release"]) if answer.status_code == 200 else ""
+
+
 @dataclass(frozen=True)
 class State:
     """What an application has come to on its host.
@@ -156,7 +166,7 @@ class State:
         units = stack.run("systemctl list-units --all --plain --no-legend 'tally*'")
         marked = stack.run("cd /srv/tally/releases && ls --directory */ */release.json").split()
         return State(
-            release=str(stack.get("https://tally.test/").json()["release"]),
+            release=str(eventually(lambda: serving(stack))),
             live=stack.run("readlink /srv/tally/live").strip().rpartition("/")[2],
             units={line.split()[0]: line.split()[2] for line in units.splitlines()},
             unfinished=sorted(
@@ -191,9 +201,11 @@ class Source:
         good = self.main.read_text()
         assert before in good
         self.main.write_text(good.replace(before, after))
-        yield
-        self.main.write_text(good)
-        self.change()
+        try:
+            yield
+        finally:
+            self.main.write_text(good)
+            self.change()
 
     @contextmanager
     def migration(self, statements: str) -> Iterator[None]:
@@ -201,9 +213,11 @@ class Source:
         file = self.folder / f"migrations/{time.time_ns()}.sql"
         file.write_text(statements)
         self.change()
-        yield
-        file.unlink()
-        self.change()
+        try:
+            yield
+        finally:
+            file.unlink()
+            self.change()
 
 
 def table(outcomes: list[tuple[str, Traffic, State]]) -> str:

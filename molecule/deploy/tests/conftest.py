@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from tests.load import Source, State, Traffic, table, traffic
+from tests.load import Begin, Drive, Play, Source, State, Traffic, table, traffic
 from tests.stack import ROOT, Run, Stack, play
 
 INVENTORY = ROOT / "molecule/deploy/inventory"
 SCRATCH = ROOT / ".slipway/deploy"
 UNITS = ("tally@*", "tally-retire", "nginx", "postgresql@*")
-
-Play = Callable[..., subprocess.CompletedProcess[str]]
-Begin = Callable[..., Run]
-Drive = Callable[[], AbstractContextManager[Traffic]]
 
 outcomes: list[tuple[str, Traffic, State]] = []
 

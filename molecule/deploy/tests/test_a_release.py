@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
-from tests.load import Source, State
+from tests.load import Drive, Play, Source, State
 from tests.stack import Stack
-
-Play = Callable[..., Any]
-Drive = Callable[..., Any]
 
 
 def ledger(stack: Stack) -> list[dict[str, Any]]:

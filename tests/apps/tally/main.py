@@ -40,7 +40,6 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         os.environ["DATABASE_URL"],
         min_size=1,
         max_size=8,
-        timeout=5,
         open=False,
         check=AsyncConnectionPool.check_connection,
     )

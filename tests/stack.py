@@ -54,18 +54,18 @@ class Run:
             text=True,
             start_new_session=True,  # so that it can be killed with all that it has started
         )
-        self.lines: list[str] = []
+        self.timed: list[tuple[float, str]] = []  # what it says, and when (seconds of the epoch)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout
         for line in self.process.stdout:
-            self.lines.append(line)
+            self.timed.append((time.time(), line))
 
     def output(self) -> str:
         """Return what it has said so far."""
-        return "".join(self.lines)
+        return "".join(line for _, line in tuple(self.timed))
 
     def until(self, task: str, seconds: float = 60) -> None:
         """Return when a task begins whose name has this in it; fail if none does."""

@@ -52,4 +52,4 @@ def test_nothing_is_left_to_go_back_to(stack: Stack, rollback: Play) -> None:
         if run.returncode:
             said = run.stdout
             break
-    assert "no previous release" in said
+    assert "no earlier release" in said

@@ -24,7 +24,7 @@ from tests.stack import ROOT, Run, Stack, eventually
 
 Play = Callable[..., subprocess.CompletedProcess[str]]  # runs a playbook to its end
 Begin = Callable[..., Run]  # starts one
-Drive = Callable[[], "AbstractContextManager[Traffic]"]  # drives the application around a block
+Drive = Callable[[str], "AbstractContextManager[Traffic]"]  # drives it while something happens
 
 RATE = 100  # requests a second
 CLIENTS = 16

@@ -94,6 +94,11 @@ def play(playbook: str, inventory: Path, *arguments: str) -> subprocess.Complete
     return Run(playbook, inventory, *arguments).wait()
 
 
+def said(run: subprocess.CompletedProcess[str]) -> str:
+    """Return what a run has said as one line, as it was before YAML folded and quoted it."""
+    return " ".join(run.stdout.replace('\\"', '"').split())
+
+
 def changes(run: subprocess.CompletedProcess[str]) -> dict[str, int]:
     """Return how many tasks changed something on each host, from a run's recap."""
     recap = run.stdout.split("PLAY RECAP")[1].splitlines()[1:]

@@ -33,16 +33,15 @@ def source() -> Source:
     return Source(SCRATCH / "tally")
 
 
-@pytest.fixture
-def load(request: pytest.FixtureRequest, stack: Stack) -> Drive:
-    """Return what drives the application around a block, and then checks that no row was lost or written twice."""
+@pytest.fixture(scope="session")
+def load(stack: Stack) -> Drive:
+    """Return what drives the application while something happens, and then checks that no row was lost or doubled."""
 
     @contextmanager
-    def drive() -> Iterator[Traffic]:
+    def drive(what: str) -> Iterator[Traffic]:
         with traffic(stack) as driven:
             yield driven
-        title = request.node.name.removeprefix("test_").replace("_", " ")
-        outcomes.append((title, driven, State.of(stack)))
+        outcomes.append((what, driven, State.of(stack)))
         assert not driven.missing, f"confirmed, and not there: {sorted(driven.missing)}"
         assert not driven.doubled, f"sent once, and there twice: {sorted(driven.doubled)}"
 
@@ -64,13 +63,13 @@ def begin() -> Iterator[Begin]:
             run.kill()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def deploy() -> Play:
     """Return what ships a release, to its end."""
     return lambda *arguments: play("playbooks/deploy.yml", INVENTORY, *arguments)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def rollback() -> Play:
     """Return what takes one back, to its end."""
     return lambda *arguments: play("playbooks/rollback.yml", INVENTORY, *arguments)

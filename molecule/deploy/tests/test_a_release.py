@@ -18,7 +18,7 @@ def test_releases_and_ways_back(
     stack: Stack, source: Source, load: Drive, deploy: Play, rollback: Play
 ) -> None:
     first = State.of(stack).release
-    with load() as traffic:
+    with load("two releases, and three ways back") as traffic:
         ids = []
         for _ in range(2):
             source.change()

@@ -9,19 +9,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.load import Drive, Play, Source, State, Traffic, query
-from tests.stack import ROOT, SSH_CONFIG, Stack, eventually
+from tests.stack import ROOT, SSH_CONFIG, Stack, eventually, said
 
 
 @contextmanager
-def refused(stack: Stack, load: Drive, deploy: Play, *because: str) -> Iterator[Traffic]:
+def refused(
+    what: str, stack: Stack, load: Drive, deploy: Play, because: str = ""
+) -> Iterator[Traffic]:
     """Deploy under load what is no good; check that this is said, and that nothing else comes of it."""
     before = State.of(stack)
-    with load() as traffic:
+    with load(what) as traffic:
         run = deploy("-e", "fastapi_app_health_timeout=5")
     after = State.of(stack)
     assert run.returncode != 0
-    for words in because:
-        assert words in run.stdout, run.stdout[-6000:]
+    assert because in said(run), run.stdout[-6000:]
     assert before.release in run.stdout  # what goes on serving
     assert (after.release, after.live) == (before.release, before.live)
     assert "failed" not in after.units.values() and not after.unfinished, after
@@ -31,7 +32,13 @@ def refused(stack: Stack, load: Drive, deploy: Play, *because: str) -> Iterator[
 def test_it_does_not_import(stack: Stack, source: Source, load: Drive, deploy: Play) -> None:
     with (
         source.fault("GREETING =", "import nothing_of_that_name\n\nGREETING ="),
-        refused(stack, load, deploy, "No module named 'nothing_of_that_name'") as traffic,
+        refused(
+            "a release that does not import",
+            stack,
+            load,
+            deploy,
+            "No module named 'nothing_of_that_name'",
+        ) as traffic,
     ):
         assert not traffic.failed, traffic.failures()
 
@@ -39,7 +46,13 @@ def test_it_does_not_import(stack: Stack, source: Source, load: Drive, deploy: P
 def test_it_is_never_ready(stack: Stack, source: Source, load: Drive, deploy: Play) -> None:
     with (
         source.fault("FROM entry LIMIT 0", "FROM nowhere LIMIT 0"),
-        refused(stack, load, deploy, 'relation "nowhere" does not exist') as traffic,
+        refused(
+            "a release that is never ready",
+            stack,
+            load,
+            deploy,
+            'relation "nowhere" does not exist',
+        ) as traffic,
     ):
         assert not traffic.failed, traffic.failures()
 
@@ -54,7 +67,9 @@ def test_it_crashes_a_second_after_the_first_visitor(
             '    return {"release": RELEASE, "greeting": GREETING}',
             f'    {crash}\n    return {{"release": RELEASE, "greeting": GREETING}}',
         ),
-        refused(stack, load, deploy) as traffic,
+        refused(
+            "a release that crashes a second after its first visitor", stack, load, deploy
+        ) as traffic,
     ):
         # From the crash until the old slot is live again nobody could answer.
         assert traffic.outage < 3000, traffic.failures()
@@ -65,7 +80,9 @@ def test_its_migration_fails_half_way(
 ) -> None:
     with (
         source.migration("ALTER TABLE entry ADD COLUMN colour text; SELECT 1 / 0;"),
-        refused(stack, load, deploy, "division by zero") as traffic,
+        refused(
+            "a migration that fails half-way", stack, load, deploy, "division by zero"
+        ) as traffic,
     ):
         assert not traffic.failed, traffic.failures()
         assert not columns(stack) & {"colour"}
@@ -77,7 +94,9 @@ def test_its_migration_waits_for_a_lock(
     with (
         source.migration("ALTER TABLE entry ADD COLUMN colour text;"),
         somebody_reads(stack),
-        refused(stack, load, deploy, "lock timeout") as traffic,
+        refused(
+            "a migration that waits for a lock", stack, load, deploy, "lock timeout"
+        ) as traffic,
     ):
         # Whoever writes queues up behind the migration; it gives up before anybody loses patience.
         assert not traffic.failed, traffic.failures()
@@ -94,7 +113,13 @@ def test_its_migration_can_not_be_undone_and_fails(
             source.migration(
                 f"-- no transaction\nCREATE UNIQUE INDEX CONCURRENTLY {index} ON entry (release);"
             ),
-            refused(stack, load, deploy, "could not create unique index", index) as traffic,
+            refused(
+                "a migration that can't be undone, and fails",
+                stack,
+                load,
+                deploy,
+                f"index public.{index} (invalid)",
+            ) as traffic,
         ):
             assert not traffic.failed, traffic.failures()
     finally:
@@ -106,12 +131,12 @@ def test_its_migration_breaks_the_release_that_serves(
 ) -> None:
     with source.migration("ALTER TABLE entry RENAME COLUMN n TO number;"):
         before = State.of(stack)
-        with load() as traffic:
+        with load("a migration that breaks the release that serves") as traffic:
             run = deploy("-e", "fastapi_app_health_timeout=5")
             assert run.returncode != 0
-            assert 'column "n" does not exist' in run.stdout, run.stdout[-6000:]
-            assert State.of(stack).release == before.release
             query(stack, "ALTER TABLE entry RENAME COLUMN number TO n")
+            assert 'column "n" does not exist' in said(run), run.stdout[-6000:]
+            assert State.of(stack).release == before.release
             assert eventually(lambda: stack.get("https://tally.test/readyz").status_code == 200)
     # What was written meanwhile was refused, not lost.
     assert traffic.failed
@@ -122,7 +147,7 @@ def test_its_wheel_is_missing(stack: Stack, source: Source, load: Drive, deploy:
     good = lock.read_text()
     lock.write_text(good.replace("idna==3.20", "idna==3.2099"))
     try:
-        with refused(stack, load, deploy, "idna") as traffic:
+        with refused("a dependency that no index has", stack, load, deploy, "idna") as traffic:
             assert not traffic.failed, traffic.failures()
     finally:
         lock.write_text(good)
@@ -134,7 +159,7 @@ def test_the_wheels_that_were_fetched_are_gone(
     source.change()
     before = State.of(stack)
     shutil.rmtree(ROOT / ".slipway/build/wheels")
-    with load() as traffic:
+    with load("the wheels that were fetched are gone") as traffic:
         run = deploy()
         assert run.returncode == 0, run.stdout[-4000:]
     assert State.of(stack).release != before.release

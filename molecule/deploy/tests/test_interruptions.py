@@ -25,7 +25,7 @@ def test_the_control_node_dies(
 ) -> None:
     before = State.of(stack)
     source.change()
-    with load() as traffic:
+    with load(f"the control node dies in the step *{step}*") as traffic:
         run = begin("playbooks/deploy.yml")
         run.until(f": {step} | ")
         time.sleep(0.3)  # in the middle of it
@@ -41,7 +41,7 @@ def test_the_host_is_rebooted(
 ) -> None:
     before = State.of(stack)
     source.change()
-    with load() as traffic:
+    with load("the host is rebooted") as traffic:
         run = begin("playbooks/deploy.yml")
         run.until(": start | ")
         begun = time.monotonic()
@@ -60,7 +60,7 @@ def test_the_host_is_rebooted(
 def test_the_disk_is_full(stack: Stack, source: Source, load: Drive, deploy: Play) -> None:
     before = State.of(stack)
     source.change()
-    with load() as traffic, little_space(stack):
+    with load("the disk is full") as traffic, little_space(stack):
         run = deploy()
         assert run.returncode != 0
         assert "No space left on device" in run.stdout, run.stdout[-6000:]
@@ -96,7 +96,7 @@ def test_a_second_run_starts_meanwhile(
 ) -> None:
     before = State.of(stack)
     source.change()
-    with load() as traffic:
+    with load("a second run starts meanwhile") as traffic:
         first = begin("playbooks/deploy.yml")
         first.until(": unpack | ")
         second = deploy()
@@ -112,7 +112,7 @@ def test_nginx_is_reloaded_all_the_while(
 ) -> None:
     before = State.of(stack)
     source.change()
-    with load() as traffic:
+    with load("Nginx is reloaded meanwhile") as traffic:
         run = begin("playbooks/deploy.yml")
         times = 0
         while not run.ended():

@@ -144,6 +144,11 @@ def serving(stack: Stack) -> str:
     return str(answer.json()["release"]) if answer.status_code == 200 else ""
 
 
+def serves(stack: Stack, release: str) -> bool:
+    """Wait until a release serves, since Nginx keeps a connection to the one before for a second, and tell whether."""
+    return eventually(lambda: serving(stack) == release, 3)
+
+
 @dataclass(frozen=True)
 class State:
     """What an application has come to on its host.

@@ -59,5 +59,5 @@ def test_postgresql_is_killed(stack: Stack, load: Drive) -> None:
         assert ready_again(stack)
     took = restarted_in(stack, unit)
     traffic.note = f"systemd started it again in {took:.1f} s"
-    assert traffic.failed
-    assert traffic.outage < (took + 3) * 1000, traffic.failures()
+    # Whoever wants to write waits for a connection meanwhile.
+    assert max(traffic.outage, traffic.worst) < (took + 3) * 1000, traffic.failures()

@@ -27,8 +27,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.load import CLIENTS, RATE, Source, Traffic, traffic
-from tests.stack import Run, Stack, eventually
+from tests.load import CLIENTS, RATE, Source, Traffic, traffic  # noqa: E402
+from tests.stack import Run, Stack, eventually  # noqa: E402
 
 HOST = ROOT / "tests/hosts/host"
 NAME = "bench-deploy"
@@ -143,7 +143,7 @@ def usual(rounds: int, verb: str, by_systemd: bool = False) -> Traffic:
 def requests(rows: dict[str, tuple[int, Traffic]], quiet: Traffic) -> str:
     """Return what came of the requests as a table; latencies in milliseconds."""
     lines = [
-        "| | times | requests | failed | longest outage, ms | rows lost | worst, ms | p50, ms | p99, ms | p99 to quiet |",
+        "| ms | times | requests | failed | longest outage | rows lost | worst | p50 | p99 | p99 to quiet |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, (times, driven) in rows.items():

@@ -88,3 +88,8 @@ def test_a_line_that_a_crash_has_cut_off_hides_no_other(tmp_path: Path) -> None:
         file.write('{"app": "shop", "rel')
     slots.note(folder, released("c"), group=-1)
     assert [line["release"] for line in slots.ledger(folder)] == ["a", "b", "c"]
+
+
+def test_what_has_served_is_told_from_what_never_did() -> None:
+    lines = [released("a"), failed("b"), released("c"), back("c", "a"), failed("d"), back("a", "e")]
+    assert slots.served(lines) == {"a", "c", "e"}

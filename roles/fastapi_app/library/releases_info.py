@@ -40,7 +40,7 @@ apps:
       type: dict
     retiring: {description: Whether the host itself is about to let the slot go that served before., type: bool}
     claim: {description: 'The run that releases it now: run, by, node, pid, since; empty if none does.', type: dict}
-    releases: {description: 'Complete releases, newest first: app, id, version, target, wheels, migrated.', type: list}
+    releases: {description: 'Complete releases, those that have served first, and the newest of them: app, id, version, target, wheels, migrated.', type: list}
     unfinished: {description: Releases that a run has not finished., type: list}
     wheels: {description: Ids of the wheels that are kept., type: list}
 """
@@ -109,7 +109,9 @@ def state(home: Path, files: list[Path], running: set[str]) -> dict[str, Any]:
         "enabled": bool(live) and state[live]["enabled"] == started,
     }
     now = {"release": serving["release"], "settings": slots.settings(slot, units)}
-    complete = slots.complete(home)
+    # What has served comes first: it is what a rollback may return to, and what is removed is taken from the end.
+    served = slots.served(slots.ledger(home))
+    complete = sorted(slots.complete(home), key=lambda path: path.name not in served)
     return {
         "live": live,
         "previous": slots.previous(home, now),

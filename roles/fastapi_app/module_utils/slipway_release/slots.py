@@ -153,6 +153,12 @@ def history(lines: list[dict[str, Any]]) -> list[dict[str, str]]:
     return stack
 
 
+def served(lines: list[dict[str, Any]]) -> set[str]:
+    """Return the releases that have served at some time."""
+    switched = [line for line in lines if line.get("status", "succeeded") != "failed"]
+    return {line[key] for line in switched for key in ("release", "to") if key in line}
+
+
 def previous(home: Path, serving: dict[str, str]) -> dict[str, str]:
     """Return the release and the settings that served before what serves; empty if none of them is left."""
     there = {path.name for path in complete(home)}

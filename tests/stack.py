@@ -47,6 +47,7 @@ class Run:
                 **os.environ,
                 "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
                 "ANSIBLE_FORCE_COLOR": "0",
+                "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "1",  # else a heading comes with the first result
             },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -173,7 +173,10 @@ class State:
         return State(
             release=str(eventually(lambda: serving(stack))),
             live=stack.run("readlink /srv/tally/live").strip().rpartition("/")[2],
-            units={line.split()[0]: line.split()[2] for line in units.splitlines()},
+            units={
+                line.split()[0].removesuffix(".service"): line.split()[2]
+                for line in units.splitlines()
+            },
             unfinished=sorted(
                 {path.split("/")[0] for path in marked}
                 - {path.split("/")[0] for path in marked if path.endswith(".json")}

@@ -41,7 +41,8 @@ apps:
     retiring: {description: Whether the host itself is about to let the slot go that served before., type: bool}
     claim: {description: 'The run that releases it now: run, by, node, pid, since; empty if none does.', type: dict}
     releases:
-      description: 'Complete releases, those that have served first, newest first: app, id, version, target, wheels, migrated.'
+      description: >-
+        Complete releases, those that have served first, newest first: app, id, version, target, wheels, migrated.
       type: list
     unfinished: {description: Releases that a run has not finished., type: list}
     wheels: {description: Ids of the wheels that are kept., type: list}

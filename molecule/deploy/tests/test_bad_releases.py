@@ -23,7 +23,8 @@ def refused(
     after = State.of(stack)
     assert run.returncode != 0
     assert because in said(run), run.stdout[-6000:]
-    assert before.release in run.stdout  # what goes on serving
+    if "was not released" in run.stdout:  # else no host has been touched
+        assert before.release in run.stdout  # what goes on serving
     assert (after.release, after.live) == (before.release, before.live)
     assert "failed" not in after.units.values() and not after.unfinished, after
     yield traffic
@@ -138,8 +139,8 @@ def test_its_migration_breaks_the_release_that_serves(
             assert 'column "n" does not exist' in said(run), run.stdout[-6000:]
             assert State.of(stack).release == before.release
             assert eventually(lambda: stack.get("https://tally.test/readyz").status_code == 200)
-    # What was written meanwhile was refused, not lost.
-    assert traffic.failed
+    # It is healthy no more; that nothing reads the column by name yet is its luck.
+    assert not traffic.failed, traffic.failures()
 
 
 def test_its_wheel_is_missing(stack: Stack, source: Source, load: Drive, deploy: Play) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import slipway_release
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -20,6 +21,10 @@ from cryptography.x509.oid import NameOID
 from .server import Server, fine
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+# As Ansible has it for the modules of the role.
+sys.modules["ansible.module_utils.slipway_release"] = slipway_release
 
 
 def load(path: str) -> ModuleType:

@@ -50,7 +50,6 @@ import http.client
 import json
 import os
 import re
-import socket
 import ssl
 import time
 from collections.abc import Iterable
@@ -60,6 +59,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.slipway_release import slots, systemd
 
 TLS = Path("/etc/slipway/tls")
 MAINTENANCE = Path("/var/lib/slipway/maintenance")
@@ -68,27 +68,12 @@ PROPERTIES = ("Id", "LoadState", "ActiveState", "MainPID", "NRestarts")
 AT_REST = ("inactive", "failed", "")
 
 
-class UnixConnection(http.client.HTTPConnection):
-    """A connection to a Unix socket."""
-
-    def __init__(self, path: Path, host: str, timeout: float) -> None:
-        """Speak to the socket at ``path`` as to ``host``."""
-        super().__init__(host, timeout=timeout)
-        self.path = path
-
-    def connect(self) -> None:
-        """Connect to the socket."""
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self.path))
-
-
 def health(path: Path, host: str, url: str, timeout: float) -> dict[str, Any]:
     """Return how an application answers on its socket: status, milliseconds, error."""
     began = time.monotonic()
-    connection = UnixConnection(path, host, timeout)
+    connection = systemd.UnixConnection(path, timeout)
     try:
-        connection.request("GET", url, headers={"X-Forwarded-Proto": "https"})
+        connection.request("GET", url, headers={"Host": host, "X-Forwarded-Proto": "https"})
         answer = connection.getresponse()
         answer.read()
         status, error = answer.status, ""
@@ -114,14 +99,6 @@ def units(said: str) -> dict[str, dict[str, str]]:
     return {block["Id"]: block for block in blocks if block.get("LoadState") == "loaded"}
 
 
-def children(process: int) -> int:
-    """Return how many children a process has, which for Gunicorn's master are its workers."""
-    try:
-        return len(Path(f"/proc/{process}/task/{process}/children").read_text().split())
-    except OSError:
-        return 0
-
-
 def wanted(settings: Path) -> int:
     """Return how many workers a slot's settings of Gunicorn ask for; 0 if it has none."""
     try:
@@ -131,22 +108,6 @@ def wanted(settings: Path) -> int:
     if not found:
         return 0
     return int(found[1]) if found[1].isdigit() else len(os.sched_getaffinity(0))
-
-
-def last(ledger: Path) -> dict[str, Any]:
-    """Return the last line of a ledger that can be read; a run that was cut off may have left half a line."""
-    try:
-        lines = ledger.read_text(errors="replace").splitlines()
-    except OSError:
-        return {}
-    for line in reversed(lines):
-        try:
-            said = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(said, dict):
-            return said
-    return {}
 
 
 def version(release: Path) -> str:
@@ -165,19 +126,13 @@ def changed(path: Path) -> float:
         return 0
 
 
-def slot(home: Path) -> str:
-    """Return the slot that serves; empty if none does."""
-    live = home / "live"
-    return live.readlink().name if live.is_symlink() else ""
-
-
 def state(
     root: Path, timeout: float, known: dict[str, dict[str, str]], ends: dict[str, float], app: Any
 ) -> dict[str, Any]:
     """Return the state of one application, as RETURN lists it."""
     name = app["name"]
     home = root / name
-    live = slot(home)
+    live = slots.target_name(home / "live")
     other = {"blue": "green", "green": "blue"}.get(live, "")
     release = home / "live/release"
     unit = known.get(f"{name}@{live}.service", {})
@@ -195,11 +150,11 @@ def state(
         if live
         else {"status": 0, "milliseconds": 0, "error": ""},
         "workers": {
-            "alive": children(int(unit.get("MainPID", "0"))),
+            "alive": len(systemd.children(int(unit.get("MainPID", "0")))),
             "wanted": wanted(home / "live/gunicorn.conf.py"),
             "restarts": int(unit.get("NRestarts") or 0),
         },
-        "deployed": last(home / "releases.jsonl"),
+        "deployed": next(reversed(slots.ledger(home)), {}),
         "certificate": ends.get(app["site"], 0),
         "maintenance": changed(MAINTENANCE / name / "on"),
     }

@@ -83,11 +83,15 @@ def journal(units: Iterable[str], since: float, lines: int = 25) -> str:
 def processes(unit: str) -> list[int]:
     """Return the ids of a unit's first process and of its children; none where it does not run."""
     main = int(properties(unit, "MainPID").get("MainPID", "0"))
+    return [main, *children(main)] if main else []
+
+
+def children(process: int) -> list[int]:
+    """Return the ids of a process's children, which for Gunicorn's first process are its workers."""
     try:
-        children = Path(f"/proc/{main}/task/{main}/children").read_text() if main else ""
-    except FileNotFoundError:
-        children = ""
-    return [main, *map(int, children.split())] if main else []
+        return [*map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split())]
+    except OSError:
+        return []
 
 
 class UnixConnection(http.client.HTTPConnection):

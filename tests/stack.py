@@ -11,13 +11,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import pytest
 import testinfra
 from testinfra.host import Host
 from websockets.sync.client import ClientConnection
@@ -203,3 +204,15 @@ class Stack:
         return str(
             self.host.run(f"journalctl --unit '{unit}' --lines 40 --output cat --no-pager").stdout
         )
+
+
+def add_journals(report: pytest.TestReport, item: pytest.Item, units: Iterable[str]) -> None:
+    """Add to the report of a test that failed the journals of units on its hosts, ``stack`` or ``stacks``."""
+    given = getattr(item, "funcargs", {})
+    hosts = [given["stack"]] if "stack" in given else given.get("stacks", [])
+    if report.when == "call" and report.failed:
+        report.sections += [
+            (f"journal of {unit} on {host.name}", host.journal(unit))
+            for host in hosts
+            for unit in units
+        ]

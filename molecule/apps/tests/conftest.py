@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from tests.stack import ROOT, Stack
+from tests.stack import ROOT, Stack, add_journals
 
 UNITS = ("notes@*", "ping@*", "shop*", "desk@*", "relay@*", "nginx", "postgresql@*")
 
@@ -39,12 +39,5 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add the services' journals to the report of a test that failed."""
     report = yield
-    given = getattr(item, "funcargs", {})
-    hosts = [given["stack"]] if "stack" in given else given.get("stacks", [])
-    if report.when == "call" and report.failed:
-        report.sections += [
-            (f"journal of {unit} on {host.name}", host.journal(unit))
-            for host in hosts
-            for unit in UNITS
-        ]
+    add_journals(report, item, UNITS)
     return report

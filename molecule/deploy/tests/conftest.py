@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from tests.load import Begin, Drive, Play, Source, State, Traffic, table, traffic
-from tests.stack import ROOT, Run, Stack, play
+from tests.stack import ROOT, Run, Stack, add_journals, play
 
 INVENTORY = ROOT / "molecule/deploy/inventory"
 SCRATCH = ROOT / ".slipway/deploy"
@@ -81,9 +81,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add the services' journals to the report of a test that failed."""
     report = yield
-    stack = getattr(item, "funcargs", {}).get("stack")
-    if report.when == "call" and report.failed and isinstance(stack, Stack):
-        report.sections += [(f"journal of {unit}", stack.journal(unit)) for unit in UNITS]
+    add_journals(report, item, UNITS)
     return report
 
 

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from tests.stack import ROOT, Stack
+from tests.stack import ROOT, Stack, add_journals
 
 UNITS = ("board@*", "notes@*", "ping@*", "nginx", "postgresql@*")
 
@@ -33,9 +33,5 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add the services' journals to the report of a test that failed."""
     report = yield
-    stack = getattr(item, "funcargs", {}).get("stack")
-    if report.when == "call" and report.failed and isinstance(stack, Stack):
-        report.sections += [
-            (f"journal of {unit} on {stack.name}", stack.journal(unit)) for unit in UNITS
-        ]
+    add_journals(report, item, UNITS)
     return report

@@ -740,19 +740,6 @@ def unit_files(app: App) -> list[dict[str, Any]]:
     return files
 
 
-def started_units(app: App, slot: str) -> list[str]:
-    """Return the units of a slot that are started, and at boot too, the application's own first.
-
-    The service of a timer is not among them: its timer starts it.
-    """
-    name = app["name"]
-    return [
-        f"{name}@{slot}.service",
-        *(f"{name}-{process['name']}@{slot}.service" for process in app["services"]),
-        *(f"{name}-{process['name']}@{slot}.timer" for process in app["timers"]),
-    ]
-
-
 def environment_file(variables: Mapping[str, Any]) -> str:
     """Return a systemd ``EnvironmentFile=`` that hands each value over to the letter.
 
@@ -780,7 +767,6 @@ class FilterModule:
             "slipway_leaves": leaves,
             "slipway_scram_sha_256": scram_sha_256,
             "slipway_sites": sites,
-            "slipway_started_units": started_units,
             "slipway_unit_files": unit_files,
             "slipway_unknown_options": unknown_options,
         }

@@ -44,6 +44,19 @@ def test_releases_and_ways_back(
     ]
 
 
+def test_a_dry_run_foresees_it_and_does_nothing(
+    stack: Stack, source: Source, load: Drive, deploy: Play
+) -> None:
+    before = State.of(stack), stack.run("ls -A /srv/tally/releases /srv/tally/slots/*")
+    source.change()
+    with load("a dry run") as traffic:
+        run = deploy("--check", "--diff")
+    assert run.returncode == 0, run.stdout[-4000:]
+    assert "switch | Switch to it" in run.stdout and "changed: [deploy13]" in run.stdout
+    assert (State.of(stack), stack.run("ls -A /srv/tally/releases /srv/tally/slots/*")) == before
+    assert not traffic.failed, traffic.failures()
+
+
 def test_at_last_there_is_nothing_to_go_back_to(rollback: Play) -> None:
     run = rollback("-e", "app=tally")
     for _ in range(5):  # as many as the host keeps

@@ -191,10 +191,11 @@ def test_no_answer_in_time_is_a_failure(
 
 
 def test_an_outage_lasts_until_a_request_that_was_sent_later_is_answered(drive: Drive) -> None:
-    began = time.monotonic()
+    began: list[float] = []  # with the first request, however long it takes to get there
 
     async def answer(asked: Asked) -> Answer:
-        since = time.monotonic() - began
+        began.append(time.monotonic())
+        since = began[-1] - began[0]
         if (
             asked.path == "/long"
         ):  # it began before the outage, ends within it, and says nothing of it

@@ -25,11 +25,15 @@ GIVEN: dict[str, dict[str, Any]] = {
 # Fed to psql: no file on any host.
 NO_FILE_ON_THE_HOST = {"databases.sql.j2"}
 # Read by anybody, whom it doesn't concern who manages what.
-FOR_EVERYBODY = {"var/lib/slipway/maintenance/page.html.j2"}
+FOR_EVERYBODY = {
+    f"var/lib/slipway/{page}.j2"
+    for page in ("maintenance/page.html", "errors/page.html", "errors/page.json")
+}
 TEMPLATES = [
     (role.name, str(path.relative_to(role / "templates")))
     for role in sorted((ROOT / "roles").iterdir())
     for path in sorted(role.glob("templates/**/*.j2"))
+    if role / "templates/site" not in path.parents  # parts of a file, which is rendered as a whole
 ]
 
 

@@ -19,6 +19,10 @@ from .conftest import ROOT, Host, read, trusted
 
 # A site of one application, another of one that has nothing but itself, and one that three share.
 SHOP, HELLO, DESK = "{{ nginx_sites[0] }}", "{{ nginx_sites[1] }}", "{{ nginx_sites[2] }}"
+# And one with a setting of each kind for some of its paths.
+FEED = "{{ nginx_sites[3] }}"
+# Pages of Nginx's own, in each site.
+OURS = ["/.slipway/maintenance/", "/.slipway/error/"]
 TOKEN = re.compile(r"""\s+|\#[^\n]*|(?P<mark>[{};])|"([^"]*)"|'([^']*)'|([^\s{};"'\#]+)""")
 
 
@@ -113,8 +117,49 @@ def test_http_2_is_said_as_the_version_of_nginx_wants_it(host: Host) -> None:
         assert https.all("listen") == ["443 ssl http2", "[::]:443 ssl http2"]
         assert https.all("http2") == []
     else:
-        assert https.all("listen") == ["443 ssl", "[::]:443 ssl"]
+        assert https.all("listen") == ["443 ssl", "[::]:443 ssl", "443 quic", "[::]:443 quic"]
         assert https.all("http2") == ["on"]
+
+
+def test_http_3_is_spoken_and_advertised_where_nginx_knows_it_unless_it_is_switched_off(
+    host: Host,
+) -> None:
+    for wanted in (True, False):
+        _, https = servers(host, nginx_http3=wanted, nginx_https_port=8443)
+        named = [each for each in https.all("listen") if "quic" in each]
+        told = [each for each in https.all("add_header") if each.startswith("Alt-Svc")]
+        if wanted and host.debian == "13":
+            assert named == ["8443 quic", "[::]:8443 quic"]
+            assert told == ['Alt-Svc h3=":8443"; ma=86400 always']
+        else:
+            assert named == told == []
+        # Each socket is bound once, for all sites.
+        unknown = [f for f in shared(host, nginx_http3=wanted).within if f.name == "server"][1]
+        bound = [each for each in unknown.all("listen") if "quic" in each]
+        assert len(bound) == len([each for each in bound if each.endswith("reuseport")])
+        assert len(bound) == len(named)
+
+
+def test_what_the_first_server_of_a_port_decides_is_what_the_sites_say(host: Host) -> None:
+    for profile, protocols in (("intermediate", "TLSv1.2 TLSv1.3"), ("modern", "TLSv1.3")):
+        _, https = servers(host, nginx_tls_profile=profile)
+        everyone = shared(host, nginx_tls_profile=profile).within
+        unknown = [found for found in everyone if found.name == "server"][1]
+
+        def said(server: Directive) -> dict[str, list[str]]:
+            return {
+                found.name: found.arguments
+                for found in server.within
+                if found.name.startswith("ssl_")
+                and "certificate" not in found.name
+                and found.name != "ssl_reject_handshake"
+            }
+
+        assert said(https) == said(unknown)
+        assert https.one("ssl_protocols") == protocols
+        groups = https.one("ssl_ecdh_curve").split(":")
+        assert groups[-3:] == ["X25519", "prime256v1", "secp384r1"]
+        assert (groups[0] == "X25519MLKEM768") == (host.debian == "13")
 
 
 def test_the_redirect_names_the_port_when_it_is_another(host: Host) -> None:
@@ -131,10 +176,9 @@ def test_the_redirect_names_the_port_when_it_is_another(host: Host) -> None:
 def test_the_ports_of_unknown_names_are_those_of_the_sites(host: Host) -> None:
     ports = {"nginx_http_port": 8080, "nginx_https_port": 8443}
     everyone = [f for f in shared(host, **ports).within if f.name == "server"]
-    assert [f.all("listen")[0] for f in everyone] == [
-        "8080 default_server",
-        "8443 ssl default_server",
-    ]
+    assert everyone[0].all("listen")[0] == "8080 default_server"
+    http2 = " http2" if host.debian == "12" else ""
+    assert everyone[1].all("listen")[0] == f"8443 ssl{http2} default_server"
     assert everyone[0].one("return") == "444"
     assert everyone[1].one("ssl_reject_handshake") == "on"
 
@@ -161,6 +205,38 @@ def test_connections_to_an_application_are_kept_for_less_than_a_retired_slot_wai
     assert slower.one("keepalive_time") == slower.one("keepalive_timeout") == "2s"
 
 
+def balanced(**more: Any) -> list[dict[str, Any]]:
+    """Return a site of one application that three servers have."""
+    servers = [
+        {"name": "a", "address": "10.0.0.1:8000", "weight": 2},
+        {"name": "b", "address": "[2001:db8::2]:8000"},
+        {"name": "c", "address": "unix:/srv/app0/live/app.sock", "backup": True},
+    ]
+    given = sites({"servers": servers, **more})
+    del given[0]["apps"][0]["upstream"]
+    return given
+
+
+def test_several_servers_are_balanced_and_retried_but_nothing_is_done_twice(host: Host) -> None:
+    drained = {"__nginx_look": {"stdout": "/var/lib/slipway/drain/app0/b\n/x"}}
+    given: dict[str, Any] = {"nginx_sites": balanced(balance="least_conn"), **drained}
+    whole = site(host, **given)
+    upstream = whole.blocks("upstream")["slipway_app0"]
+    limits = "max_fails=1 fail_timeout=10s"
+    assert upstream.all("server") == [
+        f"10.0.0.1:8000 weight=2 {limits}",
+        f"[2001:db8::2]:8000 weight=1 {limits} down",
+        f"unix:/srv/app0/live/app.sock weight=1 {limits} backup",
+    ]
+    assert upstream.all("least_conn") == [""] and upstream.all("zone")
+    assert site(host, nginx_sites=balanced()).blocks("upstream")["slipway_app0"].all("least_conn") == []  # fmt: skip
+    (tls,) = (server for server in whole.within if server.all("proxy_next_upstream"))
+    # No non_idempotent: a POST that was sent is never sent again.
+    assert tls.one("proxy_next_upstream") == "error timeout"
+    assert int(tls.one("proxy_next_upstream_tries")) == 3
+    assert [one for one in site(host).within if one.all("proxy_next_upstream")] == []
+
+
 def test_the_application_is_told_the_truth_about_the_client(host: Host) -> None:
     _, https = servers(host)
     assert https.blocks("location")["/"].one("proxy_pass") == "http://slipway_shop"
@@ -182,15 +258,34 @@ def test_the_application_is_told_the_truth_about_the_client(host: Host) -> None:
     assert {f.name: f.arguments for f in upgrade.within} == {"default": ["upgrade"], "": [""]}
 
 
-def test_static_files_are_served_from_the_live_release(host: Host) -> None:
-    location = servers(host, nginx_static_max_age=60)[1].blocks("location")["/assets/"]
-    # A slash at the end of both, or /assets../ would lead out of the folder.
-    assert location.one("alias") == "/srv/shop/live/release/static/"
-    # add_header is inherited only where there is none: each location needs the request id again.
-    assert location.all("add_header") == [
-        "Cache-Control public, max-age=60",
-        "X-Request-ID $request_id always",
+def test_static_files_are_served_from_the_live_release_and_else_from_those_beside_it(
+    host: Host,
+) -> None:
+    location = servers(host)[1].blocks("location")["/assets/"]
+    # A slash at the end, or /assets../ would lead out of the folder.
+    assert location.one("rewrite") == "(?s)^/assets/(.*)$ /$1 break"
+    assert location.one("root") == "/srv/shop"
+    assert location.one("try_files").split() == [
+        "/live/release/static$uri",
+        "/slots/blue/release/static$uri",
+        "/slots/green/release/static$uri",
+        "=404",
     ]
+    # A release is seen as soon as Nginx has left the application before it.
+    assert location.one("open_file_cache_valid") == "1s"
+
+
+@pytest.mark.parametrize("item", [SHOP, DESK])
+def test_a_location_with_a_header_of_its_own_has_all_the_others(host: Host, item: str) -> None:
+    # add_header is inherited only where there is none.
+    _, https = servers(host, item)
+    everyone = https.all("add_header")
+    assert "X-Request-ID $request_id always" in everyone
+    assert len(everyone) > 7
+    found = [each for each in https.blocks("location").values() if each.all("add_header")]
+    assert found
+    for location in found:
+        assert location.all("add_header")[-len(everyone) :] == everyone
 
 
 @pytest.mark.parametrize("item", [SHOP, DESK])
@@ -198,11 +293,12 @@ def test_files_are_served_with_their_compressed_sibling_and_caches_are_told(
     host: Host, item: str
 ) -> None:
     _, https = servers(host, item)
-    assert https.one("gzip_static") == https.one("gzip_vary") == "on"
+    for directive in ("gzip_static", "brotli_static", "gzip_vary"):
+        assert https.one(directive) == "on"
 
 
 def test_an_application_without_static_files_is_asked_for_everything(host: Host) -> None:
-    assert list(servers(host, HELLO)[1].blocks("location")) == ["/.slipway/maintenance/", "/"]
+    assert list(servers(host, HELLO)[1].blocks("location")) == [*OURS, "/"]
 
 
 def test_applications_of_one_domain_are_one_site(host: Host) -> None:
@@ -239,7 +335,7 @@ def test_each_path_leads_to_its_application(host: Host, location: str, app: str 
 
 
 def test_there_is_no_location_but_those(host: Host) -> None:
-    assert len(servers(host, DESK)[1].blocks("location")) == 13
+    assert len(servers(host, DESK)[1].blocks("location")) == 14
 
 
 @pytest.mark.parametrize("item", [SHOP, HELLO, DESK])
@@ -300,7 +396,7 @@ def test_a_prefix_is_taken_off_and_the_rest_is_left_to_the_letter(
 def test_where_the_letters_do_not_serve_the_path_as_nginx_reads_it_is_passed_on(host: Host) -> None:
     for location in ("/till-1.x/api/", "= /till-1.x/api"):
         found = servers(host, DESK)[1].blocks("location")[location]
-        assert found.one("set") == "$slipway_prefix /till-1.x"
+        assert found.all("set")[1] == "$slipway_prefix /till-1.x"
         assert found.one("proxy_pass") == "http://slipway_till$slipway_rest"
         pattern, replacement, flag = found.one("rewrite").split()
         assert (replacement, flag) == ("$1", "break")
@@ -312,7 +408,7 @@ def test_where_the_letters_do_not_serve_the_path_as_nginx_reads_it_is_passed_on(
 def test_a_path_that_is_not_taken_off_is_left_alone(host: Host) -> None:
     for location in ("/old/", "= /old"):
         found = servers(host, DESK)[1].blocks("location")[location]
-        assert [directive.name for directive in found.within] == ["if", "proxy_pass"]
+        assert [directive.name for directive in found.within] == ["set", "if", "proxy_pass"]
         assert found.one("proxy_pass") == "http://slipway_old"
     # Which tells the application of no prefix either.
     assert shared(host).blocks("map")[" $slipway_prefix"].one("default") == ""
@@ -330,37 +426,114 @@ def test_a_path_without_its_slash_leads_to_the_one_with_it(host: Host, port: int
 @pytest.mark.parametrize(
     ("location", "folder"),
     [
-        ("/", "/srv/desk/live/release/frontend"),
-        ("/till-1.x/", "/srv/till/live/release/frontend"),
+        ("/", "/srv/desk"),
+        ("/till-1.x/", "/srv/till"),
     ],
 )
 def test_a_front_end_answers_what_is_no_file_with_its_page(
     host: Host, location: str, folder: str
 ) -> None:
     found = servers(host, DESK)[1].blocks("location")[location]
-    assert found.one("alias") == f"{folder}/"
     # No folder as such, which would be listed or forbidden, and no redirection, which could go round in circles.
-    assert found.one("try_files") == "$uri $uri/index.html index.html =404"
-    # live, slots/blue/release are links as well.
-    assert found.one("disable_symlinks") == f"on from={folder}"
-    assert found.all("add_header") == [
-        "Cache-Control $slipway_frontend_cache",
-        "X-Request-ID $request_id always",
+    # What is no longer there comes from the releases beside it, before the page answers.
+    assert found.one("root") == folder
+    assert found.one("try_files").split() == [
+        "/live/release/frontend$uri",
+        "/live/release/frontend$uri/index.html",
+        "/slots/blue/release/frontend$uri",
+        "/slots/green/release/frontend$uri",
+        "/live/release/frontend/index.html",
+        "=404",
     ]
+    pattern, replacement, _ = found.one("rewrite").split()
+    assert (re.sub(pattern, r"\1", f"{location}a/b"), replacement) == ("a/b", "/$1")
 
 
-def test_a_page_is_asked_for_each_time_and_other_files_are_kept(host: Host) -> None:
-    kept = shared(host, nginx_static_max_age=60).blocks("map")["$uri $slipway_frontend_cache"]
-    assert kept.one("default") == "public, max-age=60"
-    (page,) = [d for d in kept.within if d.name != "default"]
-    assert page.arguments == ["no-cache"]
-    for uri, fresh in {
-        "/index.html": True,
-        "/shop/docs//index.html": True,
-        "/assets/app.js": False,
-        "/a.html.js": False,
-    }.items():
-        assert bool(re.search(page.name.removeprefix("~"), uri)) == fresh
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("/srv/shop/live/release/frontend/index.html", "no-cache"),
+        ("/shop/docs//index.html", "no-cache"),
+        ("/app.js", "short"),
+        ("/a.html.js", "short"),
+        ("/jquery-3.7.1.min.js", "short"),
+        ("/icon-1024x768.png", "short"),
+        ("/report-20240115.pdf", "short"),
+        ("/report-2024rev1.pdf", "short"),
+        ("/some-document.js", "short"),
+        ("/the-headlong.css", "short"),
+        ("/decade.css", "short"),
+        ("/3f2a9c1b/app.js", "short"),
+        ("/main.3f2a9c1b.js", "immutable"),  # webpack
+        ("/main.3f2a9c1b.js.map", "immutable"),
+        ("/main.3f2a9c1b.chunk.css", "immutable"),
+        ("/css/base.5af66c1b1797.css", "immutable"),  # Django's manifest
+        ("/assets/index-BZ3dHmYw.js", "immutable"),  # Vite
+        ("/assets/index-D_3-Hm0w.css", "immutable"),
+        ("/app-N2FXWQ7T.js", "immutable"),  # esbuild
+    ],
+)
+def test_a_name_with_a_digest_is_kept_for_a_year_and_a_page_asked_for_each_time(
+    host: Host, uri: str, told: str
+) -> None:
+    kept = shared(host, nginx_static_max_age=60).blocks("map")["$uri $slipway_files_cache"]
+    said = {
+        "no-cache": "no-cache",
+        "short": "public, max-age=60",
+        "immutable": "public, max-age=31536000, immutable",
+    }
+    assert first_match(kept, uri) == said[told]
+
+
+def test_an_applications_own_headers_come_in_place_of_its_answers_and_of_the_defaults(
+    host: Host,
+) -> None:
+    own = {"X-Frame-Options": "", "Content-Security-Policy": "default-src https:", "X-Own": "1"}
+    alone = f"{{{{ nginx_sites[0] | combine({{'apps': [nginx_sites[0].apps[0] | combine({{'headers': {own}}})]}}) }}}}"
+    both = alone.replace("})]})", "}), nginx_sites[1].apps[0] | combine({'path': '/hello'})]})")
+    assert both != alone
+    for item in (alone, both):
+        _, https = servers(host, item)
+        # What a site has of its own location it has of the whole, if the application is alone there.
+        site_wide = https.all("add_header"), https.all("proxy_hide_header")
+        for location in ("/", "/assets/"):
+            within = https.blocks("location")[location]
+            said = within.all("add_header") or site_wide[0]
+            assert "Content-Security-Policy default-src https: always" in said
+            assert "X-Own 1 always" in said
+            assert not [each for each in said if each.startswith("X-Frame-Options")]
+            assert "X-Request-ID $request_id always" in said
+        hidden = https.blocks("location")["/"].all("proxy_hide_header") or site_wide[1]
+        assert set(hidden) == {"X-Request-ID", "X-Powered-By", *own}
+    assert "X-Own 1 always" not in site_wide[0]
+
+
+def test_a_default_header_gives_way_to_the_applications(host: Host) -> None:
+    maps = shared(host).blocks("map")
+    _, https = servers(host, HELLO)
+    given = [each.split() for each in https.all("add_header") if "$slipway_header_" in each]
+    assert len(given) == 7
+    for name, variable, _ in given:
+        header = name.lower().replace("-", "_")
+        default = maps[f"$upstream_http_{header} {variable}"]
+        assert default.one("default") == ""
+        assert default.one("")
+
+
+@pytest.mark.parametrize("seconds", [0, 63072000])
+def test_hsts_is_said_where_it_is_wanted(host: Host, seconds: int) -> None:
+    item = f"{{{{ nginx_sites[1] | combine({{'hsts': {seconds}}}) }}}}"
+    http, https = servers(host, item)
+    said = [each for each in https.all("add_header") if each.startswith("Strict-")]
+    assert said == ([f"Strict-Transport-Security max-age={seconds} always"] if seconds else [])
+    assert http.all("add_header") == []
+
+
+@pytest.mark.parametrize("stapling", [False, True])
+def test_revocation_is_stapled_where_it_is_wanted(host: Host, stapling: bool) -> None:
+    item = f"{{{{ nginx_sites[1] | combine({{'stapling': {stapling}}}) }}}}"
+    _, https = servers(host, item)
+    assert https.all("ssl_stapling") == (["on"] if stapling else [])
 
 
 @pytest.mark.parametrize(
@@ -384,7 +557,7 @@ def test_a_site_without_an_application_at_its_root_does_not_show_debians_welcome
 ) -> None:
     only = "{{ nginx_sites[2] | combine({'apps': nginx_sites[2].apps[2:]}) }}"
     _, https = servers(host, only)
-    assert https.blocks("location").keys() == {"/.slipway/maintenance/", "/old/", "= /old", "/"}
+    assert https.blocks("location").keys() == {*OURS, "/old/", "= /old", "/"}
     assert https.blocks("location")["/"].one("return") == "404"
 
 
@@ -400,15 +573,15 @@ def test_each_location_of_an_application_is_closed_by_its_own_file_alone(
         if files.endswith("/on)")
     }
     for path, location in https.blocks("location").items():
-        if path == "/.slipway/maintenance/":
+        if path in OURS:
             continue
         # Before anything else is done there, such as taking the prefix off.
-        closed = location.within[0]
+        page, closed = location.within[:2]
         assert closed.name == "if", path
         (of,) = (app for app, name in variables.items() if closed.arguments == [f"({name})"])
         assert closed.one("return") == "503"
-        assert closed.one("error_page").split()[1].startswith(f"/.slipway/maintenance/{of}/page.")
-        leads = "".join(location.all("proxy_pass") + location.all("alias") + location.all("return"))
+        assert (page.name, page.arguments) == ("set", ["$slipway_page", f"maintenance/{of}"])
+        leads = "".join(location.all("proxy_pass") + location.all("root") + location.all("return"))
         assert of in leads or leads == "308 /till-1.x/$is_args$args"
 
 
@@ -417,11 +590,10 @@ def test_the_page_of_maintenance_is_not_kept_and_says_when_to_come_back(host: Ho
     page = https.blocks("location")["/.slipway/maintenance/"]
     assert page.all("internal") == [""]
     assert page.one("alias") == "/var/lib/slipway/maintenance/"
-    assert page.all("add_header") == [
+    assert page.all("add_header")[:3] == [
         "Retry-After 60 always",
         "Cache-Control no-store always",
         "Vary Accept always",
-        "X-Request-ID $request_id always",
     ]
 
 
@@ -578,6 +750,14 @@ FRONT = {"frontend": {"path": "/f", "api": ["/api/"]}}
             ["app0 twice"],
         ),
         ({"nginx_sites": sites({}), "nginx_absent_sites": ["one"]}, ["one twice", "absent"]),
+        (
+            {"nginx_sites": sites({"servers": [{"name": "a", "address": "10.0.0.1:80"}]})},
+            ['"app0"', "either upstream or servers"],
+        ),
+        (
+            {"nginx_sites": balanced(servers=[{"name": "a", "address": "vm1:80"}])},
+            ["servers[].address", '"vm1:80"', "IP address with a port"],
+        ),
     ],
 )
 def test_what_can_not_be_is_refused(
@@ -603,3 +783,81 @@ def test_the_access_log_is_json_with_the_request_id(host: Host) -> None:
 
     for found in servers(host):
         assert found.one("access_log") == "/var/log/nginx/shop.json.log slipway"
+
+
+def test_a_route_has_its_settings_and_a_site_without_any_has_none(host: Host) -> None:
+    _, https = servers(host, FEED)
+    locations = https.blocks("location")
+    for path in ("/upload/", "= /upload"):
+        assert locations[path].one("client_max_body_size") == "2g"
+        assert locations[path].one("proxy_request_buffering") == "off"
+        assert locations[path].one("proxy_read_timeout") == "300s"
+    assert "= /events" not in locations
+    assert locations["/events/"].one("proxy_buffering") == "off"
+    assert locations["/"].one("client_max_body_size") == "1m"
+    for path in ("/login/", "= /login"):
+        assert locations[path].one("limit_req") == "zone=slipway_rate_feed_5 burst=2 nodelay"
+        assert locations[path].all("set")[1] == "$slipway_wait 12"
+        # Those of the site, which would else not be inherited.
+        assert "slipway_clients 256" in locations[path].all("limit_conn")
+    for found in locations.values():
+        assert not found.all("add_header") or "X-Request-ID $request_id always" in found.all(
+            "add_header"
+        )
+    assert "proxy_cache" not in str(servers(host, SHOP)[1])
+
+
+def test_a_balancer_is_believed_only_where_it_is_named(host: Host) -> None:
+    _, https = servers(host)
+    assert https.all("real_ip_header") == https.all("set_real_ip_from") == []
+
+    given: dict[str, Any] = {"nginx_trusted_proxies": ["10.0.0.0/8"]}
+    _, https = servers(host, **given)
+    assert https.all("set_real_ip_from") == ["10.0.0.0/8"]
+    assert https.one("real_ip_header") == "X-Forwarded-For"
+    assert "X-Forwarded-Proto $slipway_scheme" in https.all("proxy_set_header")
+    assert "X-Request-ID $slipway_request_id" in https.all("proxy_set_header")
+    schemes = shared(host, **given).blocks("map")[
+        "$slipway_trusted $http_x_forwarded_proto $slipway_scheme"
+    ]
+    assert {d.name: d.arguments for d in schemes.within}["1 http"] == ["http"]
+
+    http, https = servers(host, **given, nginx_proxy_protocol=True)
+    for found in (http, https):
+        assert all(listen.endswith(" proxy_protocol") for listen in found.all("listen"))
+    assert https.one("real_ip_header") == "proxy_protocol"
+
+
+def test_an_authority_is_answered_by_http_where_it_will_ask(host: Host) -> None:
+    item = {**MORE, "challenges": "/var/lib/w"}
+    for server in (f for f in site(host, item).within if f.name == "server"):  # type: ignore[arg-type]
+        if "ssl" in server.all("listen")[0] or "quic" in " ".join(server.all("listen")):
+            continue
+        location = server.blocks("location")["^~ /.well-known/acme-challenge/"]
+        assert location.one("root") == "/var/lib/w"
+        assert server.all("return") == []  # it would come before any location
+        assert server.blocks("location")["/"].one("return").startswith("301 https://")
+
+
+def test_another_name_is_redirected_by_both_schemes(host: Host) -> None:
+    both = [
+        f
+        for f in site(host, MORE, nginx_https_port=8443).within  # type: ignore[arg-type]
+        if f.name == "server" and f.one("server_name") == "www.more.test"
+    ]
+    assert len(both) == 2
+    for server in both:
+        within = server if server.all("return") else server.blocks("location")["/"]
+        assert within.one("return") == "301 https://more.test:8443$request_uri"
+        (other,) = within.blocks("if").values()
+        assert other.one("return") == "308 https://more.test:8443$request_uri"
+
+
+MORE = {
+    "name": "more",
+    "domains": ["more.test"],
+    "redirect_from": ["www.more.test"],
+    "certificate": "/c",
+    "key": "/k",
+    "apps": [{"name": "more", "upstream": "unix:/x"}],
+}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import runpy
@@ -11,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ from .conftest import Host
 UNIT = "etc/systemd/system/app@.service.j2"
 USERS = "etc/sysusers.d/slipway.conf.j2"
 GUNICORN = "srv/gunicorn.conf.py.j2"
+SERVER = "srv/slipway_server.py.j2"
+SOCKET = "etc/systemd/system/app.socket.j2"
+HOLDER = "etc/systemd/system/app.socket.service.j2"
 ENVIRONMENT = "srv/environment.j2"
 FOLDERS = "etc/tmpfiles.d/slipway.conf.j2"
 TIMER = "etc/systemd/system/app@.timer.j2"
@@ -43,6 +46,23 @@ def render(host: Host, template: str, app: str = "shop", **variables: Any) -> st
         "__fastapi_app_state": {"live": "blue"},
     }
     return host.render("fastapi_app", template, **task, **variables)
+
+
+def write_settings(host: Host, folder: Path, app: str = "shop", **variables: Any) -> Path:
+    """Write what a slot's server is set by, and return the path of Gunicorn's settings."""
+    (folder / "slipway_server.py").write_text(render(host, SERVER, app, **variables))
+    path = folder / "gunicorn.conf.py"
+    path.write_text(render(host, GUNICORN, app, **variables))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _forget_settings() -> Iterator[None]:
+    """Have each test import its own slipway_server."""
+    path = list(sys.path)
+    yield
+    sys.modules.pop("slipway_server", None)
+    sys.path[:] = path
 
 
 def settings(unit: str) -> dict[str, list[str]]:
@@ -91,6 +111,34 @@ def test_the_unit_runs_one_slot_as_the_applications_user(host: Host, app: str) -
     ]
     assert unit["ReadWritePaths"] == [f"/run/{app} /srv/{app}/shared"]
     assert unit["WantedBy"] == ["multi-user.target"]
+
+
+@needs_systemd
+def test_a_port_is_held_for_both_slots_by_a_socket_that_starts_neither(
+    host: Host, tmp_path: Path
+) -> None:
+    more: dict[str, Any] = {"fastapi_app_listen": ["0.0.0.0", "2001:db8::1"]}
+    assert "Sockets" not in settings(render(host, UNIT))
+    assert settings(render(host, UNIT, **more))["Sockets"] == ["shop-8000.socket"]
+    assert "Sockets" not in settings(render(host, UNIT, __fastapi_app_process=WORKER, **more))
+    held = settings(render(host, SOCKET, **more))
+    assert held["ListenStream"] == ["0.0.0.0:8000", "[2001:db8::1]:8000"]
+    assert held["BindIPv6Only"] == ["ipv6-only"] and "Accept" not in held
+    for name, template in (("shop-8000.socket", SOCKET), ("shop-8000.service", HOLDER)):
+        (tmp_path / name).write_text(render(host, template, **more))
+    said = ran("systemd-analyze", "verify", tmp_path / "shop-8000.socket")
+    assert [line for line in said.stderr.splitlines() if "shop-8000" in line] == []
+
+
+def test_uvicorn_alone_is_run_from_the_slot(host: Host) -> None:
+    spec = {"server": "uvicorn", "port": 8000}
+    (command,) = settings(render(host, UNIT, __fastapi_app_spec=spec))["ExecStart"]
+    slot = "/srv/shop/slots/%i"
+    assert command.split() == [
+        f"{slot}/release/venv/bin/python",
+        f"{slot}/slipway_server.py",
+        "/run/shop/%i.sock",
+    ]
 
 
 def test_the_unit_comes_back_after_a_crash_and_after_any_number_of_them(host: Host) -> None:
@@ -174,7 +222,7 @@ def test_each_that_waits_for_a_slot_to_end_waits_longer_than_the_one_before(host
         "fastapi_app_graceful_timeout": 12,
         "fastapi_app_websocket_spread": 4,
     }
-    conf = render(host, GUNICORN, **options)
+    conf = render(host, GUNICORN, **options) + render(host, SERVER, **options)
     unit = settings(render(host, UNIT, **options))
     uvicorn = re.search(r'"timeout_graceful_shutdown": (\d+)', conf)
     gunicorn = re.search(r"^graceful_timeout = (\d+)$", conf, re.MULTILINE)
@@ -191,8 +239,7 @@ def test_each_that_waits_for_a_slot_to_end_waits_longer_than_the_one_before(host
 def test_gunicorn_takes_its_settings(
     host: Host, app: str, module: str, workers: int, tmp_path: Path
 ) -> None:
-    path = tmp_path / "gunicorn.conf.py"
-    path.write_text(render(host, GUNICORN, app))
+    path = write_settings(host, tmp_path, app)
     name, attribute = module.split(":")
     code = (tmp_path / name.replace(".", "/")).with_suffix(".py")
     code.parent.mkdir(exist_ok=True)
@@ -203,7 +250,6 @@ def test_gunicorn_takes_its_settings(
     taken = {name.strip(): value for name, value in taken.items()}
     assert taken["wsgi_app"] == module
     assert taken["workers"] == str(workers)
-    assert ast.literal_eval(taken["forwarded_allow_ips"]) == ["*"]
     # Nginx keeps a connection for a second: it is never Gunicorn who closes one first.
     assert int(taken["keepalive"]) >= 75
     assert int(taken["umask"]) == 0o007
@@ -222,17 +268,16 @@ def test_an_application_below_a_path_is_told_of_it_where_nginx_takes_it_off(
         "workers": "auto",
         "path": path,
         "strip_path": strip_path,
+        "server": "gunicorn",
     }
-    conf = tmp_path / "gunicorn.conf.py"
-    conf.write_text(render(host, GUNICORN, __fastapi_app_spec=spec))
+    conf = write_settings(host, tmp_path, __fastapi_app_spec=spec)
     read = runpy.run_path(str(conf))
     assert read["worker_class"].CONFIG_KWARGS.get("root_path") == root_path
     assert read["wsgi_app"] == "shop:create_app('a')"
 
 
 def test_the_worker_ends_its_lifespan_in_time(host: Host, tmp_path: Path) -> None:
-    path = tmp_path / "gunicorn.conf.py"
-    path.write_text(render(host, GUNICORN))
+    path = write_settings(host, tmp_path)
     worker = runpy.run_path(str(path))["worker_class"]
     assert worker.CONFIG_KWARGS["timeout_graceful_shutdown"] == 28
     (parent,) = worker.__bases__

@@ -96,8 +96,10 @@ def test_the_archive_has_the_applications_folder_and_what_nginx_serves(
     built = build(static="static/", frontend="frontend/dist")
     assert contents(built) == SOURCE | {
         "static/style.css",
+        "static/style.css.br",
         "static/style.css.gz",
         "frontend/index.html",
+        "frontend/index.html.br",
         "frontend/index.html.gz",
     }
     assert (built["changed"], build(static="static/", frontend="frontend/dist")["changed"]) == (
@@ -293,3 +295,29 @@ def test_a_module_may_be_where_the_build_system_puts_it(
     for _ in "built", "found":
         with pytest.raises(BuildError, match=r"module: 'shop\.api:app' is not in the source"):
             build(module="shop.api:app")
+
+
+def test_a_link_in_what_nginx_serves_is_shipped_as_the_file_it_leads_to(
+    shop: Path, build: Build
+) -> None:
+    (shop / "backend/static/theme.css").symlink_to("style.css")
+    with tarfile.open(build(static="static")["archive"]) as archive:
+        (theme,) = (
+            each
+            for each in archive
+            if each.name.endswith("static/theme.css") and "/src/" not in each.name
+        )
+        assert theme.isfile()
+        assert theme.size == 1000
+
+
+@pytest.mark.parametrize("to", ["../shop/main.py", "/etc/passwd"])
+def test_a_link_out_of_what_nginx_serves_is_refused(shop: Path, build: Build, to: str) -> None:
+    (shop / "backend/static/theme.css").symlink_to(to)
+    with pytest.raises(
+        BuildError, match=r"static\.path: static/theme\.css leads out of the folder"
+    ):
+        build(static="static")
+    (shop / "frontend/dist/theme.css").symlink_to(to)
+    with pytest.raises(BuildError, match=r"frontend\.path: frontend/theme\.css leads out"):
+        build(frontend="frontend/dist")

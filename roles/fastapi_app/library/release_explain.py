@@ -49,6 +49,9 @@ def do(module: AnsibleModule, app: Application) -> dict[str, Any]:
         systemd.systemctl("stop", *systemd.active([app.retirement]))
         systemd.systemctl("stop", *systemd.active([path.name for path in units]))
         systemd.systemctl("disable", *(path.name for path in units if slots.enabled(path.name)))
+        if not live:  # whoever asks is refused, and doesn't wait for what never comes
+            ports = [path.name for path in slots.port_files(app.name)]
+            systemd.systemctl("stop", *systemd.active(ports))
         if not given["noted"]:
             slots.note(app.home, given["ledger"] | {"finished_at": slots.now()}, app.group)
     claim.drop(app.name, given["run"])

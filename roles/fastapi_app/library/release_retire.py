@@ -40,6 +40,8 @@ def do(module: AnsibleModule, app: Application) -> dict[str, Any]:
                 f"processes {sorted(left)} of the slot that served have not ended; they serve nobody"
             )
         time.sleep(0.1)
+    # The last of what the edge may have kept of an answer that took long.
+    app.forget_answers()
     for name in given["remove"]:
         shutil.rmtree(app.home / name)
     claim.drop(app.name, given["run"])

@@ -18,8 +18,10 @@ options:
   environment: {type: str, required: true, description: 'The text of its environment, which has secrets.'}
   files: {type: dict, required: true, description: 'Texts of its other files, by name.'}
   units: {type: dict, required: true, description: 'Texts of its units, by name without slot, such as shop@.service.'}
+  sockets: {type: dict, default: {}, description: 'Texts of the units that hold its port for both slots, by name.'}
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +41,12 @@ def do(module: AnsibleModule, app: Application) -> dict[str, Any]:
     units = {
         slots.UNITS / name.replace("@.", f"@{slot}."): text for name, text in given["units"].items()
     }
+    ports = {slots.UNITS / name: text for name, text in given["sockets"].items()}
     there = slots.of_slot(slots.unit_files(app.name), slot)
     strays = [path for path in there if path not in units]
-    changed = {path: text for path, text in (wanted | secret | units).items() if read(path) != text}
+    asked = wanted | secret | units | ports
+    changed = {path: text for path, text in asked.items() if read(path) != text}
+    refuse_held(app, ports.keys() & changed.keys())
     moved = slots.target_name(folder / "release") != given["release"]
     running = systemd.active([path.name for path in there])
     right = not changed and not strays and not moved
@@ -59,16 +64,43 @@ def do(module: AnsibleModule, app: Application) -> dict[str, Any]:
     for path in strays:
         path.unlink()
     for path, text in changed.items():
-        if path in units:
+        if path in units or path in ports:
             slots.write(path, text)
         elif path in secret:
             slots.write(path, text, 0o600, 0)
         else:
             slots.write(path, text, 0o640, app.group)
     slots.point(folder / "release", f"../../releases/{given['release']}")
-    if strays or changed.keys() & units:
+    if strays or changed.keys() & (units | ports).keys():
         systemd.systemctl("daemon-reload")
+    close(app)
     return result
+
+
+def refuse_held(app: Application, changed: Collection[Path]) -> None:
+    """Refuse other addresses for a port that is open: they could be had only by closing it to everybody first.
+
+    Raises:
+        Failed: One of the sockets is open.
+    """
+    for path in changed:
+        if path.suffix == ".socket" and systemd.active([path.name]):
+            port = path.stem.removeprefix(f"{app.name}-")
+            raise systemd.Failed(
+                f"its port {port} is open on other addresses than it is to have now. Give it another port, "
+                f"which loses nothing, or close this one first: systemctl stop {path.name} '{app.name}@*'"
+            )
+
+
+def close(app: Application) -> None:
+    """Close the ports that no slot has any more."""
+    texts = "".join(read(path) or "" for path in slots.unit_files(app.name))
+    old = [path for path in slots.port_files(app.name) if f"{path.stem}.socket\n" not in texts]
+    systemd.systemctl("stop", *systemd.active([path.name for path in old]))
+    for path in old:
+        path.unlink()
+    if old:
+        systemd.systemctl("daemon-reload")
 
 
 def read(path: Path) -> str | None:
@@ -95,6 +127,7 @@ if __name__ == "__main__":
             "environment": {"type": "str", "required": True, "no_log": True},
             "files": {"type": "dict", "required": True},
             "units": {"type": "dict", "required": True},
+            "sockets": {"type": "dict", "default": {}},
         },
         do,
     )

@@ -83,10 +83,12 @@ def do(module: AnsibleModule, app: Application) -> dict[str, Any]:
 
 
 def switch(app: Application, slot: str) -> float:
-    """Have the link point to a slot, and return the milliseconds that took."""
+    """Have the link point to a slot, and return the milliseconds that took; what the edge has kept is forgotten."""
     began = time.perf_counter()
     slots.point(app.home / "live", f"slots/{slot}")
-    return round((time.perf_counter() - began) * 1000, 3)
+    milliseconds = round((time.perf_counter() - began) * 1000, 3)
+    app.forget_answers()
+    return milliseconds
 
 
 def retire(app: Application, old: str, settle_time: int, warm_time: int) -> None:
@@ -96,6 +98,10 @@ def retire(app: Application, old: str, settle_time: int, warm_time: int) -> None
     """
     live, unit = shlex.quote(str(app.home / "live")), app.unit(old)
     serves = f'[ "$(readlink {live})" = slots/{old} ]'
+    # Until now Nginx may have been given answers of this slot, and kept them.
+    forget = (
+        f"find {app.cache} -type f -regextype egrep -regex '.*/[0-9a-f]{{32}}' -delete 2>/dev/null"
+    )
     stop = f"{serves} || systemctl stop {unit}"
     warm = f"{serves} || systemctl kill --kill-whom=main --signal=HUP {unit}; sleep {warm_time}; {stop}"
     systemd.systemctl(
@@ -106,7 +112,7 @@ def retire(app: Application, old: str, settle_time: int, warm_time: int) -> None
     systemd.run(
         *("systemd-run", "--quiet", "--collect", f"--unit={app.retirement}"),
         f"--description=Let the slot {old} of {app.name} go",
-        *("/bin/sh", "-c", f"sleep {settle_time + 1}; {warm if warm_time else stop}"),
+        *("/bin/sh", "-c", f"sleep {settle_time + 1}; {forget}; {warm if warm_time else stop}"),
     )
 
 
@@ -141,6 +147,7 @@ def take_back(app: Application, old: str, slot: str, given: dict[str, Any]) -> N
     systemd.systemctl("restart", *app.others(old))
     systemd.systemctl("disable", app.unit(slot), *others)
     time.sleep(given["settle_time"])  # until Nginx has left it
+    app.forget_answers()
     systemd.systemctl("stop", app.unit(slot))
 
 

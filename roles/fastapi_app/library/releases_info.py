@@ -30,7 +30,7 @@ apps:
     previous: {description: 'What served before: release and settings; empty if there is none.', type: dict}
     serving:
       description: >-
-        What serves: release (its id), environment, gunicorn, commands and units (SHA-256 of its files),
+        What serves: release (its id), environment, server, gunicorn, commands and units (SHA-256 of its files),
         migrated (of what), active and enabled (all of its units, by systemd). Empty texts and false where nothing does.
       type: dict
     slots:
@@ -104,6 +104,7 @@ def state(home: Path, files: list[Path], running: set[str]) -> dict[str, Any]:
     serving = {
         "release": slots.target_name(slot / "release"),
         "environment": slots.sha256(slot / "environment"),
+        "server": slots.sha256(slot / "slipway_server.py"),
         "gunicorn": slots.sha256(slot / "gunicorn.conf.py"),
         "commands": slots.sha256(slot / "commands"),
         "units": {path.name.replace(f"@{live}.", "@."): slots.sha256(path) for path in units},

@@ -43,6 +43,7 @@ apps:
     workers: {description: 'alive; wanted; restarts of the unit by systemd since it was started.', type: dict}
     deployed: {description: 'The last line of the ledger, empty if there is none.', type: dict}
     certificate: {description: 'When it ends, in seconds since 1970; 0 if there is none.', type: float}
+    renewal: {description: 'Of one that is ordered, what came of the last try: at, ok, said; else empty.', type: dict}
     maintenance: {description: 'Since when it is closed, in seconds since 1970; 0 if it is not.', type: float}
 """
 
@@ -62,6 +63,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.slipway_release import slots, systemd
 
 TLS = Path("/etc/slipway/tls")
+ORDERS = Path("/var/lib/slipway/acme/state")
 MAINTENANCE = Path("/var/lib/slipway/maintenance")
 # Of a unit: what systemctl show is asked for.
 PROPERTIES = ("Id", "LoadState", "ActiveState", "MainPID", "NRestarts")
@@ -100,7 +102,7 @@ def units(said: str) -> dict[str, dict[str, str]]:
 
 
 def wanted(settings: Path) -> int:
-    """Return how many workers a slot's settings of Gunicorn ask for; 0 if it has none."""
+    """Return how many workers a slot's server is to have; 0 if it has none."""
     try:
         found = re.search(r"(?m)^workers = (.+)$", settings.read_text())
     except OSError:
@@ -151,13 +153,23 @@ def state(
         else {"status": 0, "milliseconds": 0, "error": ""},
         "workers": {
             "alive": len(systemd.children(int(unit.get("MainPID", "0")))),
-            "wanted": wanted(home / "live/gunicorn.conf.py"),
+            "wanted": wanted(home / "live/slipway_server.py"),
             "restarts": int(unit.get("NRestarts") or 0),
         },
         "deployed": next(reversed(slots.ledger(home)), {}),
         "certificate": ends.get(app["site"], 0),
+        "renewal": renewal(app["site"]),
         "maintenance": changed(MAINTENANCE / name / "on"),
     }
+
+
+def renewal(site: str) -> dict[str, Any]:
+    """Return what came of the last try to order a site's certificate; empty if there was none."""
+    try:
+        said: dict[str, Any] = json.loads((ORDERS / f"{site}.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return {key: said.get(key) for key in ("at", "ok", "said")}
 
 
 def certificates(module: AnsibleModule, sites: Iterable[str]) -> dict[str, float]:

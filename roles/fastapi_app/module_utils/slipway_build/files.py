@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import brotli
+
 from .process import BuildError, run
 
 # Files by the name that they have in an archive.
@@ -31,6 +33,8 @@ LEFT_OUT = {
     ".pytest_cache",
     ".ruff_cache",
 }
+# What files that Nginx serves are compressed with: another one makes another release of the same source.
+COMPRESSION = "gzip brotli"
 COMPRESSIBLE = {
     ".css",
     ".html",
@@ -110,15 +114,16 @@ def add_text(archive: tarfile.TarFile, name: str, content: bytes, mtime: float =
 
 
 def add_compressed(archive: tarfile.TarFile, files: Files) -> None:
-    """Add files that Nginx serves, with a ``.gz`` beside each that is worth one."""
+    """Add files that Nginx serves, each worth it with a ``.gz`` and a ``.br`` beside; links as what they lead to."""
     for name, path in files:
         if not path.is_file():
             continue
-        add(archive, path, name)
+        add(archive, path.resolve(), name)
         content = path.read_bytes()
         if path.suffix in COMPRESSIBLE and len(content) >= 512:
-            small = gzip.compress(content, 9, mtime=0)
-            add_text(archive, f"{name}.gz", small, path.stat().st_mtime)
+            time = path.stat().st_mtime
+            add_text(archive, f"{name}.gz", gzip.compress(content, 9, mtime=0), time)
+            add_text(archive, f"{name}.br", brotli.compress(content), time)
 
 
 def copied(files: Iterable[Path], tree: Path, into: Path) -> Path:

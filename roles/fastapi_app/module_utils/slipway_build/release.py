@@ -12,7 +12,7 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 from . import indexes, interpreter, kit, lock, source, wheels
-from .files import Files, add, add_compressed, copied, digest, folder_files, written
+from .files import COMPRESSION, Files, add, add_compressed, copied, digest, folder_files, written
 from .process import BuildError
 from .target import Target, check_python
 
@@ -57,7 +57,10 @@ def build(params: dict[str, Any]) -> dict[str, Any]:
     python = shipped.id.replace(target.architecture, "") if shipped else ""
     links = "\n".join(sorted(params["shared"]))
     release_id = digest(
-        everything, *texts, of_package, params["static"], python, links, wheels.RECIPE
+        everything,
+        *texts,
+        *(of_package, params["static"], python, links, wheels.RECIPE),
+        *([COMPRESSION] if shown else []),
     )
 
     path = cache / "releases" / f"{name}-{release_id}-{target.name}.tar.gz"
@@ -145,6 +148,14 @@ def served_by_nginx(params: dict[str, Any], app: source.Source, root: Path) -> F
     if params["frontend"]:
         folder = source.frontend(params["frontend"], app, root)
         files += [(f"frontend/{path}", folder / path) for path in folder_files(folder)]
+    for name, path in files:
+        key = name.partition("/")[0]
+        top = path.parents[len(Path(name).parts) - 2].resolve()
+        if path.is_symlink() and not path.resolve().is_relative_to(top):
+            raise BuildError(
+                f"{key}.path: {name} leads out of the folder, to {path.readlink()}; "
+                "put the file itself there, or remove the link"
+            )
     return files
 
 

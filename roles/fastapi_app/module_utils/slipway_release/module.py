@@ -58,6 +58,20 @@ class Application:
         return [name for name in names if name != self.unit(slot)]
 
     @property
+    def cache(self) -> Path:
+        """The folder in which an Nginx on this host keeps its answers; the role nginx names it, too."""
+        return Path("/var/cache/slipway", self.name)
+
+    def forget_answers(self) -> None:
+        """Delete what Nginx has kept of its answers, which are those of another release.
+
+        Nginx takes a file that is gone for one that it never had. Those that are being written have longer names.
+        """
+        for path in self.cache.glob("*/*/*"):
+            if len(path.name) == 32:
+                path.unlink(missing_ok=True)
+
+    @property
     def retirement(self) -> str:
         """The transient unit that lets go the slot that served before."""
         return f"{self.name}-retire.service"

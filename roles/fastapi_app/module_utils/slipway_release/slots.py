@@ -11,7 +11,7 @@ from typing import Any
 
 UNITS = Path("/etc/systemd/system")
 # What a slot is made of beside its release and its units.
-FILES = ("environment", "gunicorn.conf.py", "commands")
+FILES = ("environment", "slipway_server.py", "gunicorn.conf.py", "commands")
 
 
 def now() -> str:
@@ -64,6 +64,12 @@ def unit_files(app: str = "") -> list[Path]:
         if owner(path) and app in ("", owner(path)):
             found.append(path)
     return found
+
+
+def port_files(app: str) -> list[Path]:
+    """Return the files of the units that hold an application's ports, each socket before what it starts."""
+    found = [*sorted(UNITS.glob(f"{app}-*.socket")), *sorted(UNITS.glob(f"{app}-*.service"))]
+    return [path for path in found if "@" not in path.name and owner(path) == app]
 
 
 def owner(unit: Path) -> str:

@@ -66,7 +66,7 @@ def active(units: Iterable[str]) -> list[str]:
     ]
 
 
-def journal(units: Iterable[str], since: float, lines: int = 25) -> str:
+def journal(units: Iterable[str], since: float, lines: int = 60) -> str:
     """Return the end of some units' journal since a time in seconds of the epoch."""
     of = (f"--unit={unit}" for unit in units)
     return run(
@@ -87,11 +87,21 @@ def processes(unit: str) -> list[int]:
 
 
 def children(process: int) -> list[int]:
-    """Return the ids of a process's children, which for Gunicorn's first process are its workers."""
+    """Return the ids of a process's children, which for the first process of Gunicorn or Uvicorn are its workers."""
     try:
-        return [*map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split())]
+        found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     except OSError:
         return []
+    return [int(pid) for pid in found if not tracks(pid)]
+
+
+def tracks(process: str) -> bool:
+    """Tell whether a process is the one that Python itself starts beside Uvicorn's workers; it serves nothing."""
+    try:
+        command = Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return b"multiprocessing.resource_tracker" in command
 
 
 class UnixConnection(http.client.HTTPConnection):

@@ -36,7 +36,7 @@ def target(app: App, edges: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         edges: The variables of the hosts that answer for it.
     """
     edges = list(edges)
-    addresses = [str(edge.get("ansible_host") or edge["inventory_hostname"]) for edge in edges]
+    addresses = [found(edge) for edge in edges]
     authorities = [Path(str(edge.get("certificates_ca_fetch_to") or "")) for edge in edges]
     websocket = app["probe"]["websocket"]
     return {
@@ -53,10 +53,20 @@ def target(app: App, edges: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def why_not(app: App, edges: Iterable[Mapping[str, Any]]) -> str:
+def found(host: Mapping[str, Any]) -> str:
+    """Return where a host is reached from here."""
+    return str(host.get("ansible_host") or host["inventory_hostname"])
+
+
+def bare(app: App, hosts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return an application that no edge answers for, as `scripts/probe` takes it: on its own port, without TLS."""
+    addresses = [str(host.get("slipway_address") or found(host)) for host in hosts]
+    its_own = {"otherwise": addresses, "port": app["port"], "tls": False}
+    return {**target(app, [{"ansible_host": "-"}]), **its_own}
+
+
+def why_not(app: App) -> str:
     """Return why an application can't be driven; empty if it can."""
-    if not list(edges):
-        return "no host of the group edge answers for it"
     if not requests(app):
         return (
             f"{app['health']} isn't reached from outside; "
@@ -99,10 +109,12 @@ def probe_plan(
             # Its own hosts answer for it, if they are an edge at all.
             edges = [hosts[host] for host in edge_hosts if host in having[name]]
             edges = edges or [hosts[host] for host in edge_hosts]
-            if why := why_not(app, edges):
+            if why := why_not(app):
                 plan["skipped"][name] = why
-            else:
+            elif edges:
                 plan["targets"].append(target(app, edges))
+            else:
+                plan["targets"].append(bare(app, [hosts[host] for host in having[name]]))
     except (
         Exception
     ):  # Ansible's own, of several kinds, such as for a variable that nobody has defined

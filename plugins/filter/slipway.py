@@ -15,7 +15,8 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from functools import cache
-from itertools import combinations
+from ipaddress import ip_network
+from itertools import combinations, pairwise, permutations
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -33,6 +34,16 @@ DOMAIN = re.compile(
 )
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\([^()\n]*\))?")
 URL_PATH = re.compile(r"(/(?!\.\.?(/|$))[\w.~-]+)+")
+# As Nginx writes a size and a rate.
+SIZE = re.compile(r"[1-9][0-9]*[kKmMgG]?")
+RATE = re.compile(r"[1-9][0-9]*r/[sm]")
+# What says nothing in a route without another key.
+ROUTE_NEEDS = {
+    "stale": ("cache",),
+    "cache_cookies": ("cache",),
+    "burst": ("rate",),
+    "dry_run": ("rate", "connections"),
+}
 PROCESS = re.compile(r"[a-z][a-z0-9-]{0,29}")
 # What no application can be called, whatever the host: users and services of Debian's, roles of PostgreSQL's, and
 # names derived from others.
@@ -47,6 +58,8 @@ PASSWORD = re.compile(r"[ -~]{16,}")
 # The name of a header of HTTP (RFC 9110, 5.6.2).
 HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 MAX_PROBE_RATE = 1000
+# Two years, as Mozilla has it. Not with a certificate of the host's own authority, which nobody need trust tomorrow.
+HSTS = 63072000
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 ESCAPED, ESCAPE = re.compile(r'(["\\`$])'), r"\\\1"
@@ -326,6 +339,58 @@ def outside(app: App, path: str) -> str:
     return prefix + path if path.startswith(tuple(reached)) else ""
 
 
+def _route_errors(where: str, app: App) -> list[str]:
+    """Return what is wrong with the paths that an application has settings of its own for."""
+    errors = []
+    seen: dict[str, int] = {}
+    static = app["static"].get("url")
+    for number, route in enumerate(app["routes"]):
+        at, path = f"{where}.routes[{number}]", route["path"]
+        if path != "/" and not URL_PATH.fullmatch(path.removesuffix("/")):
+            errors.append(
+                f"{at}.path: {path!r} is not a path; begin it with a slash, such as /upload, and leave out blanks"
+            )
+        elif not outside(app, path.rstrip("/") + "/"):
+            errors.append(f"{at}.path: {path!r} can't be reached from outside; {_reachable(app)}")
+        elif static and path.rstrip("/") + "/" == static:
+            errors.append(f"{at}.path: {path!r} is static.url, files of Nginx's own; remove it")
+        if (first := seen.setdefault(path.rstrip("/"), number)) != number:
+            errors.append(f"{at}.path: {path!r} is that of routes[{first}]; make one of the two")
+        if route["max_body"] and not SIZE.fullmatch(route["max_body"]):
+            errors.append(
+                f"{at}.max_body: {route['max_body']!r} is no size; write a number with k, m or g, such as 20m"
+            )
+        if route["rate"] and not RATE.fullmatch(route["rate"]):
+            errors.append(
+                f"{at}.rate: {route['rate']!r} is no rate; write requests a second or a minute, such as 10r/s or 5r/m"
+            )
+        errors += [
+            f"{at}.{key}: {route[key]} is less than nothing; write a number from 0"
+            for key in ("timeout", "cache", "stale", "burst", "connections")
+            if route[key] < 0
+        ]
+        if route["cache"] and route["stream"]:
+            errors.append(f"{at}.cache: a stream can't be kept; remove cache or stream")
+        errors += [
+            f"{at}.{key}: goes with {' or '.join(needed)}, which is not given; add it, or remove {key}"
+            for key, needed in ROUTE_NEEDS.items()
+            if route[key] and not any(route[each] for each in needed)
+        ]
+    return errors
+
+
+def not_networks(given: Iterable[Any]) -> list[str]:
+    """Return what is no address and no network, or is all of them."""
+    wrong = []
+    for one in given:
+        try:
+            if not ip_network(str(one), strict=False).prefixlen:
+                wrong.append(str(one))
+        except ValueError:
+            wrong.append(str(one))
+    return wrong
+
+
 def _probe_errors(where: str, app: App) -> list[str]:
     """Return what is wrong with what is asked of an application during a release."""
     probe = app["probe"]
@@ -352,12 +417,17 @@ def _probe_errors(where: str, app: App) -> list[str]:
             for status in request["status"] or ["an empty list"]
             if status not in range(100, 600)
         ]
-        errors += [
-            f"{at}.headers.{name}: is no header with a text in one line; mend or remove it"
-            for name, value in request["headers"].items()
-            if not HEADER.fullmatch(str(name)) or not re.fullmatch(r"[ -~]*", str(value))
-        ]
+        errors += _header_errors(f"{at}.headers", request["headers"])
     return errors
+
+
+def _header_errors(where: str, headers: Mapping[Any, Any]) -> list[str]:
+    """Return what is wrong with headers."""
+    return [
+        f"{where}.{name}: is no header with a text in one line; mend or remove it"
+        for name, value in headers.items()
+        if not HEADER.fullmatch(str(name)) or not re.fullmatch(r"[ -~]*", str(value))
+    ]
 
 
 def _reachable(app: App) -> str:
@@ -374,6 +444,53 @@ def _urls(app: App) -> Iterator[tuple[str, str]]:
         yield from (("frontend.api", url) for url in app["frontend"]["api"])
 
 
+def _domain_errors(where: str, app: App) -> list[str]:
+    """Return what is wrong with an application's ``domains`` and ``redirect_from``."""
+    errors = [
+        f"{where}.{key}: {domain!r} is not a host name in lower case; write it without scheme, port and path"
+        for key in ("domains", "redirect_from")
+        for domain in app[key]
+        if not DOMAIN.fullmatch(str(domain).removeprefix("*."))
+    ]
+    if app["domains"] and str(app["domains"][0]).startswith("*."):
+        errors.append(
+            f"{where}.domains: {app['domains'][0]} is the first, which its health is asked with and redirects lead to; "
+            "put a host name before it"
+        )
+    if app["tls"]["from"] == "acme" and app["tls"]["challenge"] == "http":
+        errors += [
+            f"{where}.{key}: {domain} can't be had by challenge http; set {where}.tls.challenge to dns, with a hook"
+            for key in ("domains", "redirect_from")
+            for domain in app[key]
+            if str(domain).startswith("*.")
+        ]
+    return errors
+
+
+def _tls_errors(where: str, tls: App) -> list[str]:
+    """Return what is wrong with where an application's certificate comes from."""
+    errors = []
+    for key, goes_with in (("chain", "files"), ("key", "files")):
+        if tls[key] and tls["from"] != goes_with:
+            errors.append(
+                f"{where}.{key}: goes with 'from: {goes_with}'; set that, or remove {key}"
+            )
+        elif not tls[key] and tls["from"] == goes_with:
+            errors.append(f"{where}.{key}: is missing; name the file on the control node")
+    by_dns = tls["from"] == "acme" and tls["challenge"] == "dns"
+    if tls["challenge"] == "dns" and tls["from"] != "acme":
+        errors.append(f"{where}.challenge: goes with 'from: acme'; set that, or remove challenge")
+    elif tls["hook"] and not by_dns:
+        errors.append(
+            f"{where}.hook: goes with 'from: acme' and 'challenge: dns'; set those, or remove hook"
+        )
+    elif by_dns and not tls["hook"]:
+        errors.append(
+            f"{where}.hook: is missing; challenge dns needs a script that sets and cleans a TXT record"
+        )
+    return errors
+
+
 def _value_errors(name: str, app: App) -> list[str]:
     """Return what no type can say of a well-shaped application, each with its key and the fix."""
     where = f"apps.{name}"
@@ -384,21 +501,33 @@ def _value_errors(name: str, app: App) -> list[str]:
         )
     if not app["domains"]:
         errors.append(f"{where}.domains: is empty; name at least one host name")
-    for domain in app["domains"]:
-        if not DOMAIN.fullmatch(str(domain)):
-            errors.append(
-                f"{where}.domains: {domain!r} is not a host name in lower case; write it without scheme, port and path"
-            )
+    errors += _domain_errors(where, app)
+    errors += _tls_errors(f"{where}.tls", app["tls"])
     if app["workers"] != "auto" and not re.fullmatch(r"[1-9][0-9]{0,2}", app["workers"]):
         errors.append(
             f"{where}.workers: {app['workers']!r} is neither 'auto' nor a number from 1 to 999"
+        )
+    if not 1 <= app["port"] <= 65535:
+        errors.append(f"{where}.port: {app['port']} is not a port; take one from 1 to 65535")
+    factory = re.search(r"\(.*\S.*\)$", app["module"])
+    if app["server"] == "uvicorn" and factory:
+        errors.append(
+            f"{where}.module: Uvicorn calls a function without arguments, and not with {factory[0]}; "
+            "remove them, or set server to gunicorn"
         )
     if not re.fullmatch(r"/[!-~]*", app["health"]):
         errors.append(
             f"{where}.health: {app['health']!r} is not a path; begin it with a slash, and leave out blanks"
         )
     errors += _url_errors(where, app)
+    errors += _route_errors(where, app)
     errors += _probe_errors(f"{where}.probe", app)
+    errors += _header_errors(f"{where}.headers", app["headers"])
+    errors += [
+        f"{where}.headers.{name}: has a $, which Nginx would take for a variable; write it without"
+        for name, value in app["headers"].items()
+        if "$" in str(value)
+    ]
     if app["frontend"] and not app["frontend"]["api"]:
         errors.append(
             f"{where}.frontend.api: is empty; name the paths that the application answers, such as /api/"
@@ -436,6 +565,13 @@ def _absent_errors(name: str, app: App) -> list[str]:
     return []
 
 
+def _plain(value: Any) -> Any:
+    """Return a value in containers of Python's own: Ansible's, when the validator copies them, copy all variables."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list) else value
+
+
 def _filled(where: str, given: Mapping[str, Any]) -> tuple[App, list[str]]:
     """Return an application with its defaults filled in, and what is wrong with its shape."""
     spec = options(ROLES / "fastapi_app", "app")
@@ -443,7 +579,7 @@ def _filled(where: str, given: Mapping[str, Any]) -> tuple[App, list[str]]:
         spec = {key: {**option, "required": False} for key, option in spec.items()}
     if errors := _shape_errors(given, spec, where):
         return {}, errors
-    result = ArgumentSpecValidator(spec).validate(dict(given))
+    result = ArgumentSpecValidator(spec).validate(_plain(given))
     if errors := [f"{where}: {message}" for message in result.error_messages]:
         return {}, errors
     # A dict with options of its own, if not given, would else come as None.
@@ -506,6 +642,11 @@ def _claims(app: App) -> Iterator[tuple[str, str, str]]:
     for key, url in _urls(app):
         for domain in dict.fromkeys(app["domains"]):
             yield f"{domain}{prefix}{url[:-1]}", f"{where}.{key}", fix
+    own = {app["path"].rstrip("/"), *(prefix + url[:-1] for _, url in _urls(app))}
+    for number, route in enumerate(app["routes"]):
+        url = prefix + route["path"].rstrip("/")
+        for domain in dict.fromkeys(app["domains"]) if url not in own else ():
+            yield f"{domain}{url}", f"{where}.routes[{number}].path", fix
     # The units of shop's service worker are called as those of an application shop-worker would be.
     fix = "give one of them another name"
     yield f"{app['name']}@.service", where, fix
@@ -525,6 +666,7 @@ def _duplicates(apps: Mapping[str, App]) -> list[str]:
         for (value, fix), keys in claimed.items()
         if len(keys) > 1
     ]
+    errors += _lost_routes(_in_state("present", apps))
     domains = {name: set(app["domains"]) for name, app in _in_state("present", apps).items()}
     errors += [
         f"apps.{one}.domains, apps.{other}.domains: share {', '.join(sorted(domains[one] & domains[other]))} "
@@ -532,7 +674,48 @@ def _duplicates(apps: Mapping[str, App]) -> list[str]:
         for one, other in combinations(domains, 2)
         if domains[one] & domains[other] and domains[one] != domains[other]
     ]
+    return errors + _site_errors(_in_state("present", apps))
+
+
+def _site_errors(apps: Mapping[str, App]) -> list[str]:
+    """Return where applications that share a site differ in what is the site's, or redirect what another answers to."""
+    errors = [
+        f"apps.{one['name']}.tls, apps.{other['name']}.tls: differ, but they share their domains and so a certificate; "
+        "write the same into both"
+        for members in _sites(apps).values()
+        for one, other in pairwise(members)
+        if one["tls"] != other["tls"]
+    ]
+    answered = {domain: app["name"] for app in apps.values() for domain in app["domains"]}
+    redirected: dict[str, str] = {}
+    for members in _sites(apps).values():
+        for app in members:
+            where = f"apps.{app['name']}.redirect_from"
+            for domain in app["redirect_from"]:
+                if domain in answered:
+                    errors.append(
+                        f"{where}: {domain} is one of apps.{answered[domain]}.domains; keep it in one place"
+                    )
+                elif redirected.setdefault(domain, app["name"]) not in {
+                    one["name"] for one in members
+                }:
+                    errors.append(
+                        f"{where}: {domain} is one of apps.{redirected[domain]}.redirect_from too; keep it in one place"
+                    )
     return errors
+
+
+def _lost_routes(apps: Mapping[str, App]) -> Iterator[str]:
+    """Yield a message for each route of an application that lies below the path of a neighbour."""
+    for (one, app), (other, neighbour) in permutations(apps.items(), 2):
+        path = neighbour["path"].rstrip("/") + "/"
+        if set(app["domains"]) & set(neighbour["domains"]) and path.startswith(app["path"]):
+            for number, route in enumerate(app["routes"]):
+                if outside(app, route["path"]).startswith(path):
+                    yield (
+                        f"apps.{one}.routes[{number}].path: {route['path']!r} lies below {path}, "
+                        f"which is the path of apps.{other}; give it to that one"
+                    )
 
 
 def _in_state(state: str, apps: Mapping[str, App]) -> dict[str, App]:
@@ -604,14 +787,32 @@ def _sites(apps: Mapping[str, App]) -> dict[str, list[App]]:
 
 
 def leaves(apps: Mapping[str, App]) -> list[dict[str, Any]]:
-    """Return what ``certificates_leaves`` takes: one certificate for each site, for all its domains."""
-    return [
-        {"name": name, "domains": members[0]["domains"]} for name, members in _sites(apps).items()
-    ]
+    """Return what ``certificates_leaves`` takes: one certificate for each site, for all the names that lead there."""
+    found = []
+    for name, members in _sites(apps).items():
+        tls = members[0]["tls"]
+        leaf = {"name": name, "domains": members[0]["domains"] + _redirected(members)}
+        needs = {"local": (), "files": ("chain", "key"), "acme": ("challenge", "hook")}[tls["from"]]
+        kind = {} if tls["from"] == "local" else {"kind": tls["from"]}
+        found.append(leaf | kind | {key: tls[key] for key in needs if tls[key]})
+    return found
+
+
+def names(app: App) -> list[str]:
+    """Return the names of an application that can be looked up: those without an asterisk, redirected ones too."""
+    return [name for name in app["domains"] + app["redirect_from"] if not name.startswith("*.")]
+
+
+def _redirected(members: list[App]) -> list[str]:
+    """Return the names that a site's applications want redirected, each once."""
+    return list(dict.fromkeys(name for app in members for name in app["redirect_from"]))
 
 
 def sites(
-    apps: Mapping[str, App], root: str = "/srv", tls: str = "/etc/slipway/tls"
+    apps: Mapping[str, App],
+    root: str = "/srv",
+    tls: str = "/etc/slipway/tls",
+    webroot: str = "/var/lib/slipway/acme/webroot",
 ) -> list[dict[str, Any]]:
     """Return what ``nginx_sites`` takes: domains and certificate of each site, and the applications that answer there.
 
@@ -619,20 +820,40 @@ def sites(
         apps: The applications, as ``slipway_apps`` gives them.
         root: ``fastapi_app_root``, under which each application has its folder.
         tls: Where the role ``certificates`` puts its leaves.
+        webroot: Where it puts answers to an ACME authority that asks by HTTP.
     """
     return [
         {
             "name": name,
             "domains": members[0]["domains"],
+            **({"redirect_from": names} if (names := _redirected(members)) else {}),
+            **({"challenges": webroot} if _asked_by_http(members[0]["tls"]) else {}),
             "certificate": f"{tls}/{name}/fullchain.pem",
             "key": f"{tls}/{name}/privkey.pem",
-            "apps": [_location(app, f"{root}/{app['name']}/live") for app in members],
+            **({"hsts": HSTS} if members[0]["tls"]["from"] != "local" else {}),
+            "apps": [_location(app, f"{root}/{app['name']}") for app in members],
         }
         for name, members in _sites(apps).items()
     ]
 
 
-def _location(app: App, live: str) -> dict[str, Any]:
+def stapled(sites: list[dict[str, Any]], names: Iterable[str]) -> list[dict[str, Any]]:
+    """Return ``nginx_sites``, those marked whose certificate names a responder of OCSP.
+
+    Args:
+        sites: As ``slipway_sites`` gives them.
+        names: The names of such sites.
+    """
+    named = set(names)
+    return [site | ({"stapling": True} if site["name"] in named else {}) for site in sites]
+
+
+def _asked_by_http(tls: App) -> bool:
+    """Tell whether an ACME authority will ask for something by HTTP."""
+    return bool(tls["from"] == "acme" and tls["challenge"] == "http")
+
+
+def _location(app: App, home: str) -> dict[str, Any]:
     """Return what one of ``nginx_sites[].apps`` takes; paths that the application names are seen from outside."""
     path = app["path"].rstrip("/")
     prefix = path if app["strip_path"] else ""
@@ -640,21 +861,36 @@ def _location(app: App, live: str) -> dict[str, Any]:
         "name": app["name"],
         "path": path,
         "strip_path": bool(prefix),
-        "upstream": f"unix:{live}/app.sock",
+        "upstream": f"unix:{home}/live/app.sock",
     }
     if app["static"]:
         location["static"] = {
             "url": prefix + app["static"]["url"],
-            "path": f"{live}/release/static",
+            **_files(home, "static"),
         }
     if app["frontend"]:
         location["frontend"] = {
-            "path": f"{live}/release/frontend",
+            **_files(home, "frontend"),
             "api": [prefix + url for url in app["frontend"]["api"]],
         }
+    if app["headers"]:
+        location["headers"] = app["headers"]
+    if app["routes"]:
+        location["routes"] = [
+            # What says nothing is left out, so that a site shows what there is.
+            {"path": prefix + route["path"]}
+            | {key: value for key, value in route.items() if value and key != "path"}
+            for route in app["routes"]
+        ]
     if app["maintenance_page"]:
-        location["maintenance_page"] = f"{live}/release/src/{app['maintenance_page']}"
+        location["maintenance_page"] = f"{home}/live/release/src/{app['maintenance_page']}"
     return location
+
+
+def _files(home: str, kind: str) -> dict[str, Any]:
+    """Return where files of a release are: of the one that serves, and of those in either slot."""
+    slots = [f"slots/{slot}/release/{kind}" for slot in ("blue", "green")]
+    return {"root": home, "path": f"live/release/{kind}", "earlier": slots}
 
 
 def _database_facts(database: Mapping[str, Any], user: str) -> dict[str, str]:
@@ -765,8 +1001,11 @@ class FilterModule:
             "slipway_environment": environment,
             "slipway_environment_file": environment_file,
             "slipway_leaves": leaves,
+            "slipway_names": names,
+            "slipway_not_networks": not_networks,
             "slipway_scram_sha_256": scram_sha_256,
             "slipway_sites": sites,
+            "slipway_stapled": stapled,
             "slipway_unit_files": unit_files,
             "slipway_unknown_options": unknown_options,
         }

@@ -94,8 +94,31 @@ def application(host: str, name: str, seen: Mapping[str, Any], now: float) -> di
         "workers": seen["workers"],
         "last_deploy": last_deploy(seen, now),
         "certificate_days": int((ends - now) // 86_400) if ends else None,
+        "certificate_renewal": seen.get("renewal", {}),
         "maintenance_seconds": max(0, round(now - closed)) if closed else None,
     }
+
+
+def edge_problems(row: Mapping[str, Any], edges: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what edges on other hosts have been told about an application.
+
+    Args:
+        row: The application, as it is reported.
+        edges: By edge, the result of looking at it.
+    """
+    name, host = row["app"], row["host"]
+    for edge, look in edges.items():
+        lines = str(look.get("stdout", "")).split()
+        if f"/var/lib/slipway/drain/{name}/{host}" in lines:
+            yield (
+                f"{edge} sends it no new requests",
+                f"To let it answer again: ansible-playbook playbooks/drain.yml -e host={host} -e state=off",
+            )
+        if f"/var/lib/slipway/maintenance/{name}/on" in lines and edge != host:
+            yield (
+                f"clients get the maintenance page from {edge}",
+                f"To end it: ansible-playbook playbooks/maintenance.yml -e app={name} -e state=off",
+            )
 
 
 def problems(row: Mapping[str, Any], edge: bool) -> Iterator[Problem]:
@@ -137,7 +160,11 @@ def problems(row: Mapping[str, Any], edge: bool) -> Iterator[Problem]:
             f"{seen}{rest}",
             "Mend what it said, then run playbooks/deploy.yml again; it says the reason once more.",
         )
-    days = row["certificate_days"]
+    renewal, days = row["certificate_renewal"], row["certificate_days"]
+    if renewal and not renewal["ok"]:
+        seen = f"its certificate could not be renewed: {renewal['said'].rstrip('.')}"
+        rest = "The old one goes on being served, and it is tried twice a day. Mend it, then run site.yml"
+        yield seen, f"{rest}; on {host}, /var/log/slipway-acme has more."
     if edge and days is None:
         yield "it has no certificate", "Make one: ansible-playbook site.yml"
     elif days is not None and days < CERTIFICATE_DAYS:
@@ -169,14 +196,8 @@ def host_problems(
             "'make doctor' looks closer.",
         )
         return
-    edge = host in groups.get("edge", [])
-    if not edge:
-        seen = "is in app and not in edge, so nothing outside reaches its applications"
-        yield (
-            seen,
-            "Put it into edge too: an application and its edge are one host. Then run site.yml.",
-        )
-    elif look["nginx"] != "active":
+    # Without an edge they answer by themselves; an edge on another host is looked at on its own.
+    if host in groups.get("edge", []) and look["nginx"] != "active":
         seen = f"nginx is {look['nginx'] or 'not installed'}, so nothing outside reaches its applications"
         fix = "On it: systemctl status nginx" if look["nginx"] else "Run site.yml."
         yield seen, fix
@@ -188,26 +209,41 @@ def host_problems(
         )
 
 
+def lost(look: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what is wrong with an edge that has no application of its own."""
+    state = re.search(r"^nginx (\S+)", str(look.get("stdout", "")))
+    if not state or state[1] != "active":
+        seen = f"nginx is {state[1]}" if state else "not reached"
+        yield f"{seen}, so nothing outside comes through it", "On it: systemctl status nginx"
+
+
 def told(found: Iterator[Problem]) -> list[dict[str, str]]:
     """Return problems as they are reported."""
     return [{"seen": seen, "next": fix} for seen, fix in found]
 
 
 def report(
-    looks: Mapping[str, Mapping[str, Any]], groups: Mapping[str, list[str]]
+    looks: Mapping[str, Mapping[str, Any]],
+    groups: Mapping[str, list[str]],
+    edges: Mapping[str, Any] | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """Return all that there is to say, for people and for machines: ``hosts`` and ``applications``, with ``problems``.
 
     Args:
         looks: By host, the result of the module ``status_info``, or of the failure to run it.
         groups: The inventory's groups.
+        edges: By edge, the result of looking at what it is told to do: ``nginx active``, and paths.
     """
     hosts, applications = [], []
+    for host, look in (edges or {}).items():
+        if host not in looks:
+            hosts.append({"host": host, "problems": told(lost(look))})
     for host, look in looks.items():
         hosts.append({"host": host, "problems": told(host_problems(host, look, groups))})
         for name, seen in look.get("apps", {}).items():
             row = application(host, name, seen, look["now"])
             found = told(problems(row, host in groups.get("edge", [])))
+            found += told(edge_problems(row, edges or {}))
             applications.append({**row, "problems": found})
     return {"hosts": hosts, "applications": applications}
 

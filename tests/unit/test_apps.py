@@ -11,8 +11,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 from ansible.errors import AnsibleFilterError
 
+ROOT = Path(__file__).resolve().parents[2]
+SPECS = yaml.safe_load((ROOT / "roles/fastapi_app/meta/argument_specs.yml").read_text())
+KEYS = SPECS["argument_specs"]["app"]["options"]
 BOARD: dict[str, Any] = {
     "source": "app/",
     "module": "board.main:app",
@@ -71,13 +75,20 @@ def test_the_smallest_application_gets_every_default(filters: ModuleType) -> Non
         "database": {},
         "migrate": [],
         "hooks": {moment: [] for moment in MOMENTS},
+        "headers": {},
         "health": "/",
         "static": {},
         "frontend": {},
+        "redirect_from": [],
+        "tls": {"from": "local", "chain": "", "key": "", "challenge": "http", "hook": ""},
         "maintenance_page": "",
         "probe": {"rate": 10, "requests": [], "websocket": ""},
+        "routes": [],
         "shared": [],
         "workers": "auto",
+        "server": "gunicorn",
+        "port": 8000,
+        "balance": "round_robin",
         "services": [],
         "timers": [],
         "env": {},
@@ -132,9 +143,7 @@ SHAPES: list[tuple[Any, str]] = [
     (changed(modul="board.main:app"), "apps.board.modul: unknown key; did you mean module?"),
     (
         changed(zzz=1),
-        "apps.board.zzz: unknown key; known are: database, delete_data, domains, env, folder, frontend, health, "
-        "hooks, lock, maintenance_page, migrate, module, path, probe, python, secrets, services, shared, source, "
-        "state, static, strip_path, timers, version, workers",
+        f"apps.board.zzz: unknown key; known are: {', '.join(sorted(KEYS))}",
     ),
     (database(nam="board"), "apps.board.database.nam: unknown key; did you mean name?"),
     (
@@ -218,6 +227,43 @@ VALUES: list[tuple[Any, str]] = [
         for module in ("board.main", "board/main:app", "a:b.c", "a:b()()", "a:b(\n)", "a:", "a b:c")
     ),
     (changed(domains=[]), "apps.board.domains: is empty; name at least one host name"),
+    (
+        changed(domains=["*.a.org", "a.org"]),
+        "apps.board.domains: *.a.org is the first, which its health is asked with and redirects lead to; "
+        "put a host name before it",
+    ),
+    (
+        changed(domains=["a.org", "*.a.org"], tls={"from": "acme"}),
+        "apps.board.domains: *.a.org can't be had by challenge http; set apps.board.tls.challenge to dns, with a hook",
+    ),
+    (
+        changed(redirect_from=["A.org"]),
+        "apps.board.redirect_from: 'A.org' is not a host name in lower case; write it without scheme, port and path",
+    ),
+    (
+        changed(redirect_from=["board.example.org"]),
+        "apps.board.redirect_from: board.example.org is one of apps.board.domains; keep it in one place",
+    ),
+    (
+        changed(tls={"from": "files", "chain": "a.pem"}),
+        "apps.board.tls.key: is missing; name the file on the control node",
+    ),
+    (
+        changed(tls={"chain": "a.pem"}),
+        "apps.board.tls.chain: goes with 'from: files'; set that, or remove chain",
+    ),
+    (
+        changed(tls={"from": "acme", "challenge": "dns"}),
+        "apps.board.tls.hook: is missing; challenge dns needs a script that sets and cleans a TXT record",
+    ),
+    (
+        changed(tls={"from": "acme", "hook": "x"}),
+        "apps.board.tls.hook: goes with 'from: acme' and 'challenge: dns'; set those, or remove hook",
+    ),
+    (
+        changed(tls={"challenge": "dns"}),
+        "apps.board.tls.challenge: goes with 'from: acme'; set that, or remove challenge",
+    ),
     *(
         (
             changed(domains=[domain]),
@@ -230,7 +276,8 @@ VALUES: list[tuple[Any, str]] = [
             "a..org",
             "-a.org",
             "a.org\n",
-            "*.org",
+            "**.org",
+            "a.*.org",
         )
     ),
     *(
@@ -564,6 +611,14 @@ PROBES: list[tuple[Any, str]] = [
         )
         for name, value in (("A b", "c"), ("A", "secret\nB: c"), ("A", "ö"))
     ),
+    (
+        changed(headers={"A b": "c"}),
+        "apps.board.headers.A b: is no header with a text in one line; mend or remove it",
+    ),
+    (
+        changed(headers={"X-Own": "of $host"}),
+        "apps.board.headers.X-Own: has a $, which Nginx would take for a variable; write it without",
+    ),
 ]
 
 
@@ -760,6 +815,11 @@ def test_applications_that_share_their_domains_are_one_site(filters: ModuleType)
         {"name": "other", "domains": ["c.org"]},
     ]
     front, other = filters.sites(apps, "/opt", "/tls")
+
+    def files(app: str, kind: str) -> dict[str, Any]:
+        slots = [f"slots/{slot}/release/{kind}" for slot in ("blue", "green")]
+        return {"root": f"/opt/{app}", "path": f"live/release/{kind}", "earlier": slots}
+
     assert other == {
         "name": "other",
         "domains": ["c.org"],
@@ -783,24 +843,36 @@ def test_applications_that_share_their_domains_are_one_site(filters: ModuleType)
             "path": "",
             "strip_path": False,
             "upstream": "unix:/opt/front/live/app.sock",
-            "frontend": {"path": "/opt/front/live/release/frontend", "api": ["/api/"]},
+            "frontend": {
+                **files("front", "frontend"),
+                "api": ["/api/"],
+            },
         },
         {
             "name": "shop",
             "path": "/shop",
             "strip_path": True,
             "upstream": "unix:/opt/shop/live/app.sock",
-            "static": {"url": "/shop/static/", "path": "/opt/shop/live/release/static"},
-            "frontend": {"path": "/opt/shop/live/release/frontend", "api": ["/shop/api/"]},
+            "static": {
+                "url": "/shop/static/",
+                **files("shop", "static"),
+            },
+            "frontend": {
+                **files("shop", "frontend"),
+                "api": ["/shop/api/"],
+            },
         },
         {
             "name": "wiki",
             "path": "/wiki",
             "strip_path": False,
             "upstream": "unix:/opt/wiki/live/app.sock",
-            "static": {"url": "/wiki/files/", "path": "/opt/wiki/live/release/static"},
+            "static": {
+                "url": "/wiki/files/",
+                **files("wiki", "static"),
+            },
             "frontend": {
-                "path": "/opt/wiki/live/release/frontend",
+                **files("wiki", "frontend"),
                 "api": ["/wiki/api/", "/wiki/ws/"],
             },
         },
@@ -930,4 +1002,166 @@ def test_an_option_that_a_role_lacks_is_named_with_the_nearest(filters: ModuleTy
     assert filters.unknown_options(["nginx_sites", "nginx_http_port"], role) == []
     assert filters.unknown_options(["nginx_htp_port"], role) == [
         "nginx_htp_port: did you mean nginx_http_port?"
+    ]
+
+
+# --- Paths with settings of their own --------------------------------------------------------
+
+
+def routed(*routes: dict[str, Any], **keys: Any) -> dict[str, Any]:
+    """Return the inventory's apps: the board with routes."""
+    return changed(routes=list(routes), **keys)
+
+
+@pytest.mark.parametrize(
+    ("apps", "message"),
+    [
+        (routed({"path": "news"}), "apps.board.routes[0].path: 'news' is not a path; begin it"),
+        (routed({"path": "/a b"}), "apps.board.routes[0].path: '/a b' is not a path; begin it"),
+        (
+            routed({"path": "/news"}, frontend={"path": "dist", "api": ["/api/"]}),
+            "routes[0].path: '/news' can't be reached from outside; name one that begins with /api/",
+        ),
+        (
+            routed({"path": "/static"}, static={"path": "public"}),
+            "routes[0].path: '/static' is static.url, files of Nginx's own; remove it",
+        ),
+        (
+            routed({"path": "/a"}, {"path": "/a/"}),
+            "routes[1].path: '/a/' is that of routes[0]; make one of the two",
+        ),
+        (
+            routed({"path": "/a", "max_body": "2 GB"}),
+            "routes[0].max_body: '2 GB' is no size; write a number with k, m or g, such as 20m",
+        ),
+        (
+            routed({"path": "/a", "rate": "5/min"}),
+            "routes[0].rate: '5/min' is no rate; write requests a second or a minute",
+        ),
+        (
+            routed({"path": "/a", "cache": -1}),
+            "routes[0].cache: -1 is less than nothing; write a number from 0",
+        ),
+        (
+            routed({"path": "/a", "cache": 1, "stream": True}),
+            "routes[0].cache: a stream can't be kept; remove cache or stream",
+        ),
+        (
+            routed({"path": "/a", "stale": 60}),
+            "routes[0].stale: goes with cache, which is not given; add it, or remove stale",
+        ),
+        (
+            routed({"path": "/a", "burst": 6}),
+            "routes[0].burst: goes with rate, which is not given; add it, or remove burst",
+        ),
+        (
+            routed({"path": "/a", "dry_run": True}),
+            "routes[0].dry_run: goes with rate or connections, which is not given",
+        ),
+        (
+            several(one={"routes": [{"path": "/two/x"}]}, two={"path": "/two"}),
+            "apps.one.routes[0].path: '/two/x' lies below /two/, which is the path of apps.two",
+        ),
+    ],
+)
+def test_a_route_that_can_not_be_is_named_with_the_fix(
+    filters: ModuleType, apps: dict[str, Any], message: str
+) -> None:
+    errors = filters.app_errors(apps)
+    assert [error for error in errors if message in error], errors
+
+
+def test_a_route_is_handed_on_as_clients_see_it_with_what_it_says(filters: ModuleType) -> None:
+    apps = routed({"path": "/", "max_body": "1m"}, {"path": "/news", "cache": 60}, path="/board")
+    (site,) = filters.sites(filters.validated_apps(apps))
+    assert site["apps"][0]["routes"] == [
+        {"path": "/board/", "max_body": "1m"},
+        {"path": "/board/news", "cache": 60},
+    ]
+
+
+def test_what_is_no_network_is_named(filters: ModuleType) -> None:
+    fine = ["10.0.0.0/8", "203.0.113.7", "2001:db8::/32"]
+    assert filters.not_networks(fine) == []
+    wrong = ["0.0.0.0/0", "::/0", "balancer.test", "10.0.0.0/40"]
+    assert filters.not_networks([*fine, *wrong]) == wrong
+
+
+def test_a_site_has_one_certificate_for_all_names_that_lead_there(filters: ModuleType) -> None:
+    tls = {"from": "acme"}
+    apps = filters.validated_apps(
+        several(
+            left={"domains": ["a.org"], "redirect_from": ["www.a.org"], "tls": tls},
+            right={"domains": ["a.org"], "path": "/x", "redirect_from": ["old.org"], "tls": tls},
+        )
+    )
+    assert filters.leaves(apps) == [
+        {
+            "name": "left",
+            "domains": ["a.org", "www.a.org", "old.org"],
+            "kind": "acme",
+            "challenge": "http",
+        }
+    ]
+    (site,) = filters.sites(apps)
+    assert site["redirect_from"] == ["www.a.org", "old.org"]
+    assert site["challenges"] == "/var/lib/slipway/acme/webroot"
+
+
+def test_a_certificate_by_dns_needs_no_answer_by_http(filters: ModuleType) -> None:
+    tls = {"from": "acme", "challenge": "dns", "hook": "dns.sh"}
+    apps = filters.validated_apps(changed(domains=["a.org", "*.a.org"], tls=tls))
+    assert filters.leaves(apps)[0] == {
+        "name": "board",
+        "domains": ["a.org", "*.a.org"],
+        "kind": "acme",
+        "challenge": "dns",
+        "hook": "dns.sh",
+    }
+    assert "challenges" not in filters.sites(apps)[0]
+
+
+@pytest.mark.parametrize(
+    ("tls", "seconds"),
+    [
+        ({}, None),
+        ({"from": "local"}, None),
+        ({"from": "acme"}, 63072000),
+        ({"from": "files", "chain": "c.pem", "key": "k.pem"}, 63072000),
+    ],
+)
+def test_browsers_are_told_of_https_alone_unless_the_authority_is_the_hosts_own(
+    filters: ModuleType, tls: dict[str, Any], seconds: int | None
+) -> None:
+    (site,) = filters.sites(filters.validated_apps(changed(tls=tls)))
+    assert site.get("hsts") == seconds
+
+
+def test_a_site_whose_certificate_names_a_responder_is_marked(filters: ModuleType) -> None:
+    sites = [{"name": "board"}, {"name": "shop"}]
+    assert filters.stapled(sites, ["shop"]) == [
+        {"name": "board"},
+        {"name": "shop", "stapling": True},
+    ]
+
+
+def test_applications_of_one_site_agree_on_its_certificate(filters: ModuleType) -> None:
+    apart = several(
+        left={"domains": ["a.org"]},
+        right={"domains": ["a.org"], "path": "/x", "tls": {"from": "acme"}},
+    )
+    assert filters.app_errors(apart) == [
+        "apps.left.tls, apps.right.tls: differ, but they share their domains and so a certificate; "
+        "write the same into both"
+    ]
+
+
+def test_a_name_leads_to_one_site(filters: ModuleType) -> None:
+    twice = several(
+        left={"domains": ["a.org"], "redirect_from": ["c.org"]},
+        right={"domains": ["b.org"], "redirect_from": ["c.org", "a.org"]},
+    )
+    assert filters.app_errors(twice) == [
+        "apps.right.redirect_from: c.org is one of apps.left.redirect_from too; keep it in one place",
+        "apps.right.redirect_from: a.org is one of apps.left.domains; keep it in one place",
     ]

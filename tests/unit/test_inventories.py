@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from .conftest import load
+
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
 SINGLE = ROOT / "inventories/single"
@@ -25,7 +27,7 @@ def variables(path: Path) -> dict[str, Any]:
     return said
 
 
-@pytest.mark.parametrize("inventory", ["local", "single"])
+@pytest.mark.parametrize("inventory", ["local", "several", "single", "smallest"])
 def test_what_it_says_is_understood(filters: ModuleType, inventory: str) -> None:
     said = variables(ROOT / f"inventories/{inventory}/group_vars/all/main.yml")
     assert filters.app_errors(said.pop("apps")) == []
@@ -68,3 +70,33 @@ def test_the_application_that_the_example_leaves_out_would_be_understood(
     apps = yaml.safe_load("\n".join(lines))
     assert list(apps) == ["shop"]
     assert filters.app_errors(apps) == []
+
+
+@pytest.mark.parametrize(
+    ("inventory", "groups"),
+    [
+        ("smallest", {"app": ["vm1"]}),
+        ("several", {"edge": ["lb1"], "app": ["app1", "app2"]}),
+    ],
+)
+def test_each_form_has_hosts_that_make_sense(
+    filters: ModuleType, inventory: str, groups: dict[str, list[str]]
+) -> None:
+    folder = ROOT / "inventories" / inventory
+    command = (Path(sys.executable).with_name("ansible-inventory"), "-i", folder, "--list")
+    listed = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
+    assert {name: listed.get(name, {}).get("hosts", []) for name in ("edge", "app", "db")} == {
+        **{"edge": [], "app": [], "db": []},
+        **groups,
+    }
+    hosts = listed["_meta"]["hostvars"]
+    places = {
+        **{"edge": [], "app": [], "db": [], **groups},
+        "address": {host: said.get("slipway_address", "") for host, said in hosts.items()},
+        "reached": {host: said["ansible_host"] for host, said in hosts.items()},
+        "weight": {host: said.get("slipway_weight", 1) for host, said in hosts.items()},
+        "apps": dict.fromkeys(hosts, ("shop",)),
+    }
+    apps = filters.validated_apps(variables(folder / "group_vars/all/main.yml")["apps"])
+    servers = load("plugins/filter/servers.py")
+    assert [servers.errors(apps, places, host) for host in hosts] == [[] for _ in hosts]

@@ -133,8 +133,16 @@ def test_those_of_the_hosts_that_a_run_is_for(probe: ModuleType) -> None:
     assert found(["vm1", "vm2"], list(hosts), "c") == {"c": ["vm2"]}
     # An edge of its own answers for all.
     assert found(["vm1"], ["vm3"]) == {"a": ["vm3"], "b": ["vm3"]}
-    plan = probe.probe_plan(hosts, ["vm3"], [])
-    assert plan["skipped"] == {"d": "no host of the group edge answers for it"}
+
+
+def test_without_an_edge_each_is_asked_on_its_port_and_without_tls(probe: ModuleType) -> None:
+    hosts = {
+        "vm1": host("vm1", "a", ansible_host="203.0.113.1", slipway_address="10.0.0.1"),
+        "vm2": host("vm2", "a"),
+    }
+    (target,) = probe.probe_plan(hosts, ["vm1", "vm2"], [])["targets"]
+    assert (target["tls"], target["port"], target["ca"]) == (False, 8000, [])
+    assert target["otherwise"] == ["10.0.0.1", "vm2"]
 
 
 def test_an_inventory_with_a_mistake_is_not_refused_here(probe: ModuleType) -> None:

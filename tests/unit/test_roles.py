@@ -14,12 +14,19 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
-TEMPLATES = sorted(path.relative_to(ROOT) for path in ROOT.glob("roles/*/templates/**/*.j2"))
+TEMPLATES = sorted(
+    path.relative_to(ROOT)
+    for path in ROOT.glob("roles/*/templates/**/*.j2")
+    if path.parent.name != "site"  # parts of a file, which is rendered as a whole
+)
 TASK_FILES = sorted(path.relative_to(ROOT) for path in ROOT.glob("roles/*/tasks/*.yml"))
 # Fed to psql: no file on any host.
 NO_FILE_ON_THE_HOST = {"roles/postgresql/templates/databases.sql.j2"}
 # Read by anybody, whom it doesn't concern who manages what.
-FOR_EVERYBODY = {"roles/nginx/templates/var/lib/slipway/maintenance/page.html.j2"}
+FOR_EVERYBODY = {
+    f"roles/nginx/templates/var/lib/slipway/{page}.j2"
+    for page in ("maintenance/page.html", "errors/page.html", "errors/page.json")
+}
 
 
 def read(path: str | Path) -> Any:

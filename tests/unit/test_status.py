@@ -152,7 +152,6 @@ def test_what_is_not_well_stands_out_and_has_its_next_step(
         (look({}, nginx="failed"), {}, "nginx is failed, so nothing outside reaches"),
         (look({}, nginx=""), {}, "nginx is not installed"),
         (look({}, postgresql="failed"), {}, "PostgreSQL is failed"),
-        (look({}, nginx=""), {"edge": ["vm1"]}, "is in app and not in edge"),
     ],
 )
 def test_a_host_that_is_not_well_is_told_beside_the_others(
@@ -221,7 +220,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
     release.mkdir(parents=True)
     (home / "live").symlink_to("slots/blue")
     (slot / "release").symlink_to("../../releases/r1")
-    (slot / "gunicorn.conf.py").write_text("umask = 0o007\nworkers = 3\n")
+    (slot / "slipway_server.py").write_text("keepalive = 75\nworkers = 3\n")
     (release / "release.json").write_text('{"id": "r1", "version": "1.0"}')
     with Server(str(slot / "app.sock"), Handler) as server:
         thread = Thread(target=server.serve_forever, args=(0.05,))

@@ -49,7 +49,8 @@ class Traffic:
     @property
     def failed(self) -> int:
         """Return how many of them, and of the WebSocket's connections, failed."""
-        return int(self.result["failed"] + self.result["websocket"]["failed"])
+        sockets = self.result["websocket"] or {"failed": 0}  # if there was one
+        return int(self.result["failed"] + sockets["failed"])
 
     @property
     def worst(self) -> float:
@@ -91,6 +92,35 @@ def query(stack: Stack, statement: str) -> list[str]:
 
 
 @contextmanager
+def probed(driven: Traffic, target: dict[str, Any], begun: Callable[[], bool]) -> Iterator[None]:
+    """Have scripts/probe drive a target while the block runs, once something of it has come; then note its result.
+
+    Args:
+        driven: Where the result is noted.
+        target: The only one of the probe's targets.
+        begun: Tells whether something has come.
+    """
+    probe = subprocess.Popen(
+        [sys.executable, str(ROOT / "scripts/probe"), "--until-eof"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert probe.stdin
+    try:
+        probe.stdin.write(json.dumps({"targets": [target]}) + "\n")
+        probe.stdin.flush()
+        assert eventually(begun, 20), "no traffic"
+        yield
+        time.sleep(MARGIN)
+    finally:
+        said, _ = probe.communicate()  # which closes its standard input
+    result = json.loads(said)
+    driven.result, driven.seconds = result["targets"][target["name"]], result["seconds"]
+    assert not driven.result["skipped"], driven.result["skipped"]
+
+
+@contextmanager
 def traffic(stack: Stack, rate: float = RATE, clients: int = CLIENTS) -> Iterator[Traffic]:
     """Drive the application while the block runs; the figures are there after it.
 
@@ -115,25 +145,9 @@ def traffic(stack: Stack, rate: float = RATE, clients: int = CLIENTS) -> Iterato
         ],
         "websocket": "/ws",
     }
-    probe = subprocess.Popen(
-        [sys.executable, str(ROOT / "scripts/probe"), "--until-eof"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert probe.stdin
-    try:
-        probe.stdin.write(json.dumps({"targets": [target]}) + "\n")
-        probe.stdin.flush()
-        written = f"SELECT count(*) FROM entry WHERE run = '{driven.run}'"
-        assert eventually(lambda: int(query(stack, written)[0]) >= MARGIN * rate / 2), "no traffic"
+    written = f"SELECT count(*) FROM entry WHERE run = '{driven.run}'"
+    with probed(driven, target, lambda: int(query(stack, written)[0]) >= MARGIN * rate / 2):
         yield driven
-        time.sleep(MARGIN)
-    finally:
-        said, _ = probe.communicate()  # which closes its standard input
-    result = json.loads(said)
-    driven.result, driven.seconds = result["targets"]["tally"], result["seconds"]
-    assert not driven.result["skipped"], driven.result["skipped"]
     found = query(stack, f"SELECT n FROM entry WHERE run = '{driven.run}'")
     driven.rows = Counter(map(int, found))
 

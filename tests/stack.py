@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -145,6 +145,11 @@ class Stack:
         ).stdout
         return next(line.split()[1] for line in said.splitlines() if line.startswith("hostname "))
 
+    def client(self) -> str:
+        """Return the address from which this machine reaches the host."""
+        with socket.create_connection((self.address, self.https_port), timeout=10) as connection:
+            return str(connection.getsockname()[0])
+
     def context(self, **limits: ssl.TLSVersion) -> ssl.SSLContext:
         """Return a TLS context that trusts this host's authority alone, with ``minimum_version`` and the like set."""
         context = ssl.create_default_context(cafile=str(self.ca))
@@ -206,13 +211,27 @@ class Stack:
         )
 
 
-def add_journals(report: pytest.TestReport, item: pytest.Item, units: Iterable[str]) -> None:
-    """Add to the report of a test that failed the journals of units on its hosts, ``stack`` or ``stacks``."""
-    given = getattr(item, "funcargs", {})
-    hosts = [given["stack"]] if "stack" in given else given.get("stacks", [])
-    if report.when == "call" and report.failed:
-        report.sections += [
-            (f"journal of {unit} on {host.name}", host.journal(unit))
-            for host in hosts
-            for unit in units
-        ]
+Configure = Callable[..., None]
+Hook = Callable[[pytest.Item], Generator[None, pytest.TestReport, pytest.TestReport]]
+
+
+def shows_journals(*units: str) -> Hook:
+    """Return a scenario's ``pytest_runtest_makereport``: a test that failed shows the journals of these units.
+
+    They are those of the hosts that the test was given as ``stack`` or ``stacks``.
+    """
+
+    @pytest.hookimpl(wrapper=True)
+    def hook(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        given = getattr(item, "funcargs", {})
+        hosts = [given["stack"]] if "stack" in given else given.get("stacks", [])
+        if report.when == "call" and report.failed:
+            report.sections += [
+                (f"journal of {unit} on {host.name}", host.journal(unit))
+                for host in hosts
+                for unit in units
+            ]
+        return report
+
+    return hook

@@ -115,7 +115,9 @@ def test_bodies_and_headers_are_sent_and_what_was_acknowledged_is_known(drive: D
     numbers = [json.loads(asked.body)["id"] for asked in json_]
     assert {asked.headers["content-type"] for asked in json_} == {"application/json"}
     assert json.loads(json_[0].body)["to"] == "ö"
-    assert len(numbers) > 5 and [f"a{number}" for number in result["acknowledged"]] == numbers
+    # On a busy machine one may overtake another.
+    assert len(numbers) > 5
+    assert sorted(f"a{number}" for number in result["acknowledged"]) == sorted(numbers)
     others = [asked for asked in server.seen if asked.path == "/plain"]
     assert {asked.headers["x-token"] for asked in others} == {"t"}
     # No number comes twice, and those that were not answered as wanted are not among the acknowledged.
@@ -132,7 +134,7 @@ def test_a_slow_answer_slows_nothing_down_and_counts_from_when_it_was_due(drive:
             await asyncio.sleep(0.6)
         return OK, False
 
-    result = drive(Server(answer), "/", seconds=0.5, rate=40)
+    result = drive(Server(answer), "/", seconds=1, rate=40)
     gaps = [after - before for before, after in pairwise(asked_at)]
     assert max(gaps) < 0.4 and len(asked_at) >= 15
     # The run waits for what is under way.
@@ -184,7 +186,7 @@ def test_no_answer_in_time_is_a_failure(
         await asyncio.sleep(1 if asked.path == "/slow" else 0)
         return OK, False
 
-    monkeypatch.setattr(probe, "TIMEOUT", 0.2)
+    monkeypatch.setattr(probe, "TIMEOUT", 0.6)
     result = drive(Server(answer), "/", "/slow")
     assert errors(result) == {("GET /slow", "no answer in time")}
     assert abs(result["failed"] - result["requests"] / 2) <= 1
@@ -210,12 +212,13 @@ def test_an_outage_lasts_until_a_request_that_was_sent_later_is_answered(drive: 
 
 
 def test_an_outage_at_the_end_counts_to_the_end(drive: Drive) -> None:
-    began = time.monotonic()
+    asked_at: list[float] = []
 
     async def answer(_: Asked) -> Answer:
-        return (BAD if time.monotonic() - began > 0.2 else OK), False
+        asked_at.append(time.monotonic())
+        return (BAD if asked_at[-1] - asked_at[0] > 0.2 else OK), False
 
-    assert 200 < drive(Server(answer), "/", seconds=0.5)["outage_ms"] < 2000
+    assert 200 < drive(Server(answer), "/", seconds=1)["outage_ms"] < 2000
 
 
 # --- Kept connections
@@ -233,7 +236,8 @@ def test_a_kept_connection_that_ends_without_a_byte(
         return (OK.removesuffix(b"ok") if asked.method == "HEAD" else OK), False
 
     server = Server(answer)
-    result = drive(server, {"method": method, "body": "{n}" if method == "POST" else None})
+    body = "{n}" if method == "POST" else None
+    result = drive(server, {"method": method, "body": body}, seconds=2.4)
     lost = [asked for asked in server.seen if asked.nth > 1]
     assert len(lost) > 3
     if retried:
@@ -262,7 +266,7 @@ def test_an_answer_that_has_begun_is_not_asked_for_again(drive: Drive) -> None:
     async def answer(asked: Asked) -> Answer:
         return (b"HTTP/1.1 200 OK\r\n", True) if asked.nth > 1 else (OK, False)
 
-    result = drive(Server(answer), "/")
+    result = drive(Server(answer), "/", seconds=1.2)
     assert result["retried"] == 0 and result["failed"] > 3
 
 
@@ -327,8 +331,9 @@ def test_addresses_take_turns(drive: Drive) -> None:
     server = Server(fine)
     result = drive(server, "/", addresses=["127.0.0.1", "127.0.0.2"])
     assert (result["failed"], result["skipped"]) == (0, "")
-    fresh = [asked.at for asked in server.seen if asked.headers.get("connection") == "close"]
-    assert abs(fresh.count("127.0.0.1") - fresh.count("127.0.0.2")) <= 1 < len(fresh)
+    # Of every connection: on a busy machine one to keep may be made between two that are not.
+    turns = [asked.at for asked in server.seen if asked.nth == 1]
+    assert abs(turns.count("127.0.0.1") - turns.count("127.0.0.2")) <= 1 < len(turns)
 
 
 # --- The WebSocket

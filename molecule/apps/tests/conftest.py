@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from tests.stack import ROOT, Stack, add_journals
-
-UNITS = ("notes@*", "ping@*", "shop*", "desk@*", "relay@*", "nginx", "postgresql@*")
+from tests.stack import ROOT, Stack, shows_journals
 
 
 @pytest.fixture(scope="module", params=["apps13", "apps12"])
@@ -33,11 +30,6 @@ def inventory() -> Path:
     return ROOT / "molecule/apps/inventory"
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add the services' journals to the report of a test that failed."""
-    report = yield
-    add_journals(report, item, UNITS)
-    return report
+pytest_runtest_makereport = shows_journals(
+    "notes@*", "ping@*", "shop*", "desk@*", "relay@*", "nginx", "postgresql@*"
+)

@@ -46,7 +46,7 @@ def test_what_is_nobodys_path_is_not_found(stack: Stack, path: str) -> None:
     answer = stack.get(f"https://team.test{path}")
     assert answer.status_code == 404
     # Nginx says so; the applications speak JSON.
-    assert answer.headers["Content-Type"] == "text/html"
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
 
 
 def test_a_websocket_below_a_path(stack: Stack) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,11 +12,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from tests.load import Begin, Drive, Play, Source, State, Traffic, table, traffic
-from tests.stack import ROOT, Run, Stack, add_journals, play
+from tests.stack import ROOT, Run, Stack, play, shows_journals
 
 INVENTORY = ROOT / "molecule/deploy/inventory"
 SCRATCH = ROOT / ".slipway/deploy"
-UNITS = ("tally@*", "tally-retire", "nginx", "postgresql@*")
 
 outcomes: list[tuple[str, Traffic, State]] = []
 
@@ -75,14 +74,7 @@ def rollback() -> Play:
     return lambda *arguments: play("playbooks/rollback.yml", INVENTORY, *arguments)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add the services' journals to the report of a test that failed."""
-    report = yield
-    add_journals(report, item, UNITS)
-    return report
+pytest_runtest_makereport = shows_journals("tally@*", "tally-retire", "nginx", "postgresql@*")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

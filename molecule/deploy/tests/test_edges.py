@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,11 +15,12 @@ import pytest
 from tests.load import Drive, Play, Source, State
 from tests.stack import Stack, eventually
 from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
 
 SOCKETS = 12
 SLOW = 20  # seconds that an answer takes
 CHUNK = b"0123456789abcdef" * 4096
-CHUNKS = 60  # of an upload, four a second
+CHUNKS = 60  # of an upload at least, four a second; it goes on until the release is over
 
 
 @dataclass
@@ -29,7 +31,8 @@ class Edges:
     new: str = ""
     slow: httpx.Response | None = None
     uploaded: httpx.Response | None = None
-    closes: list[tuple[int, float]] = field(default_factory=list)
+    sent: str = ""  # SHA-256 of the upload
+    closes: list[tuple[int | None, float]] = field(default_factory=list)
     workers: set[str] = field(default_factory=set)
 
 
@@ -41,13 +44,6 @@ def running_workers(stack: Stack) -> set[str]:
     return {process for _, process, what in marks if what == "started"} & alive - ended
 
 
-def in_background(work: Callable[[], None]) -> threading.Thread:
-    """Start something, and return what to wait for."""
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread
-
-
 @pytest.fixture(scope="module")
 def edges(stack: Stack, source: Source, load: Drive, deploy: Play) -> Edges:
     """Begin a slow answer, a slow upload and a dozen WebSockets, deploy, and see all of them end."""
@@ -57,37 +53,51 @@ def edges(stack: Stack, source: Source, load: Drive, deploy: Play) -> Edges:
         seen.slow = stack.request("GET", f"https://tally.test/slow?seconds={SLOW}", timeout=60)
 
     def upload() -> None:
+        digest = hashlib.sha256()
+
         def chunks() -> Any:
-            for _ in range(CHUNKS):
-                time.sleep(0.25)
-                yield CHUNK
+            sent = 0
+            while not over.wait(0.25) or sent < CHUNKS:
+                chunk = CHUNK if sent < CHUNKS else CHUNK[:1]
+                digest.update(chunk)
+                sent += 1
+                yield chunk
 
         seen.uploaded = stack.request(
             "POST", "https://tally.test/upload", content=chunks(), timeout=60
         )
+        seen.sent = digest.hexdigest()
 
-    def listen() -> None:
-        with stack.websocket("wss://tally.test/ws") as socket:
-            assert socket.recv() == seen.old
-            opened.release()
-            try:
-                socket.recv()
-            except ConnectionClosed as closed:
-                code = closed.rcvd.code if closed.rcvd else 1006
-                seen.closes.append((code, time.monotonic()))
+    def opened() -> ClientConnection:
+        socket = stack.websocket("wss://tally.test/ws")
+        assert socket.recv(timeout=20) == seen.old
+        return socket
 
-    opened = threading.Semaphore(0)
+    def listen(socket: ClientConnection) -> None:
+        with socket, suppress(ConnectionClosed):
+            socket.recv()
+        seen.closes.append((socket.close_code, time.monotonic()))
+
+    over = threading.Event()
     source.change()
-    with load("a release, over long answers and open WebSockets") as traffic:
-        threads = [in_background(listen) for _ in range(SOCKETS)]
-        for _ in range(SOCKETS):
-            assert opened.acquire(timeout=10)
-        threads += [in_background(upload), in_background(wait_for_an_answer)]
-        run = deploy()
-        assert run.returncode == 0, run.stdout[-4000:]
-        seen.new = State.of(stack).release
-        for thread in threads:
-            thread.join(60)
+    with (
+        load("a release, over long answers and open WebSockets") as traffic,
+        ThreadPoolExecutor(SOCKETS + 2) as pool,
+    ):
+        sockets = [opened() for _ in range(SOCKETS)]
+        begun = [pool.submit(listen, socket) for socket in sockets]
+        begun += [pool.submit(upload), pool.submit(wait_for_an_answer)]
+        try:
+            run = deploy()
+            over.set()
+            assert run.returncode == 0, run.stdout[-4000:]
+            seen.new = State.of(stack).release
+            for each in begun:
+                each.result(60)
+        finally:
+            over.set()
+            for socket in sockets:
+                socket.close()
     assert not traffic.failed, traffic.failures()
     return seen
 
@@ -99,8 +109,8 @@ def test_a_slow_answer_comes_from_where_it_was_asked(edges: Edges) -> None:
 
 def test_an_upload_is_whole(edges: Edges) -> None:
     # Nginx holds it until it is whole, and then hands it to what serves.
-    digest = hashlib.sha256(CHUNK * CHUNKS).hexdigest()
-    assert edges.uploaded and edges.uploaded.json() == {"release": edges.new, "sha256": digest}
+    assert edges.uploaded
+    assert edges.uploaded.json() == {"release": edges.new, "sha256": edges.sent}
 
 
 def test_websockets_are_told_to_come_back_and_not_all_at_once(edges: Edges) -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from tests.stack import ROOT, Stack, add_journals
-
-UNITS = ("board@*", "notes@*", "ping@*", "nginx", "postgresql@*")
+from tests.stack import ROOT, Stack, shows_journals
 
 
 @pytest.fixture(scope="session", params=["stack13", "stack12"])
@@ -27,11 +24,4 @@ def inventory() -> Path:
     return ROOT / "molecule/stack/inventory"
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add the services' journals to the report of a test that failed."""
-    report = yield
-    add_journals(report, item, UNITS)
-    return report
+pytest_runtest_makereport = shows_journals("board@*", "notes@*", "ping@*", "nginx", "postgresql@*")

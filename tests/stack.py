@@ -202,7 +202,7 @@ class Stack:
     def websocket(self, url: str) -> ClientConnection:
         """Open a WebSocket to a URL such as ``wss://board.test/api/stream``."""
         connection = socket.create_connection((self.address, self.https_port), timeout=20)
-        return connect_websocket(url, sock=connection, ssl=self.context())
+        return connect_websocket(url, sock=connection, ssl=self.context(), open_timeout=20)
 
     def journal(self, unit: str) -> str:
         """Return the last lines of a unit's journal: what a failing test should show."""

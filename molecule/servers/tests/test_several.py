@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import threading
 import time
@@ -64,6 +65,21 @@ def test_one_that_is_killed_costs_no_get_and_doubles_no_post(
     assert failed_gets(traffic) == 0, traffic.failures()
     # A POST that was under way in it is lost, and told so: at most what its workers had in hand.
     assert traffic.failed <= 5, traffic.failures()
+
+
+def test_a_port_that_was_asked_while_nothing_ran_opens_again(stacks: list[Stack]) -> None:
+    stack = stacks[1]
+    slot = stack.run("readlink /srv/hits/live").strip().rpartition("/")[2]
+    stack.run(f"systemctl stop hits@{slot}")
+    try:
+        # systemd sees that somebody has come, and nobody takes the connection.
+        with socket.create_connection((stack.address, 8000), timeout=5):
+            taken = "systemctl is-active hits-8000.service"
+            assert eventually(lambda: stack.host.run(taken).rc == 0, 5)
+        stack.run("systemctl stop hits-8000.socket")
+    finally:
+        stack.run(f"systemctl start hits@{slot}")
+    assert stack.get("http://hits.test:8000/").status_code == 200
 
 
 def test_one_that_falls_off_the_network_is_left_out(edge: Stack, stacks: list[Stack]) -> None:

@@ -48,11 +48,14 @@ PROCESS = re.compile(r"[a-z][a-z0-9-]{0,29}")
 # What no application can be called, whatever the host: users and services of Debian's, roles of PostgreSQL's, and
 # names derived from others.
 RESERVED = re.compile(
-    r"root|postgres|postgresql|www-data|nginx|ssh|sshd|nobody|daemon|systemd.*|public|none|pg_.*|.*_(owner|migrator)"
+    r"root|postgres|postgresql|www-data|nginx|ssh|sshd|nobody|daemon|systemd.*|public|none|pg_.*|slipway_.*"
+    r"|.*_(owner|migrator|readonly)"
 )
 # What a database or an extension can be called, and those that are PostgreSQL's own.
 IDENTIFIER = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 RESERVED_DATABASES = {"postgres", "template0", "template1"}
+# As useradd(8) takes it.
+SYSTEM_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 # More than printable ASCII is not the same to every client (RFC 4013).
 PASSWORD = re.compile(r"[ -~]{16,}")
 # The name of a header of HTTP (RFC 9110, 5.6.2).
@@ -260,6 +263,18 @@ def _database_errors(where: str, database: App) -> list[str]:
         )
     if database["via"] == "socket" and database["password"]:
         errors.append(f"{where}.password: the socket has none; remove it, or set via to tcp")
+    if database["pool"] < 1:
+        errors.append(f"{where}.pool: {database['pool']} must be 1 or more")
+    errors += [
+        f"{where}.{key}: {database[key]} must be a number of seconds, or 0 for no limit"
+        for key in ("statement_timeout", "lock_timeout", "idle_in_transaction_timeout")
+        if database[key] < 0
+    ]
+    errors += [
+        f"{where}.readers: {user!r} is not the name of a system user, such as anna"
+        for user in database["readers"]
+        if not SYSTEM_USER.fullmatch(user)
+    ]
     errors += _variable_errors(f"{where}.env", database["env"])
     facts = _database_facts(database, "user")
     for variable, text in database["env"].items():
@@ -748,23 +763,38 @@ def validated_apps(apps: Any, state: str = "present") -> dict[str, App]:
     return _in_state(state, valid)
 
 
+def connections(app: App, cores: int) -> int:
+    """Return how many connections to its database an application may open on one host.
+
+    Each of its workers and services has a pool of its own, and during a release there are two slots of them.
+
+    Args:
+        app: One of what ``slipway_apps`` gives.
+        cores: The host's, which ``workers: auto`` goes by.
+    """
+    if not app["database"]:
+        return 0
+    workers = cores if app["workers"] == "auto" else int(app["workers"])
+    return (workers + len(app["services"])) * int(app["database"]["pool"]) * 2
+
+
 def databases(
-    apps: Mapping[str, App], absent: Mapping[str, App] | None = None
+    apps: Mapping[str, App], absent: Mapping[str, App] | None = None, cores: int = 1
 ) -> list[dict[str, Any]]:
     """Return what ``postgresql_databases`` takes.
 
     Args:
         apps: The applications that are to be present.
         absent: Those that are to be absent: the database of one is on the list only if its data is to be deleted.
+        cores: Those of the applications' host.
     """
+    handed_on = (
+        *("name", "extensions", "password", "readers"),
+        *("statement_timeout", "lock_timeout", "idle_in_transaction_timeout"),
+    )
     wanted = [
-        {
-            "name": app["database"]["name"],
-            "user": app["name"],
-            "extensions": app["database"]["extensions"],
-            "password": app["database"]["password"],
-            "state": "present",
-        }
+        {key: app["database"][key] for key in handed_on}
+        | {"user": app["name"], "connections": connections(app, cores), "state": "present"}
         for app in apps.values()
         if app["database"]
     ]
@@ -902,6 +932,7 @@ def _database_facts(database: Mapping[str, Any], user: str) -> dict[str, str]:
         "name": database["name"],
         "user": user,
         "password": database["password"],
+        "pool": str(database["pool"]),
     }
     url = (
         f"postgresql://{user}:{quote(facts['password'], safe='')}@{facts['host']}:5432/{facts['name']}"
@@ -997,6 +1028,7 @@ class FilterModule:
         return {
             "slipway_app_errors": app_errors,
             "slipway_apps": validated_apps,
+            "slipway_connections": connections,
             "slipway_databases": databases,
             "slipway_environment": environment,
             "slipway_environment_file": environment_file,

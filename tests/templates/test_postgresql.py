@@ -45,6 +45,7 @@ def test_the_server_reads_the_settings_as_they_were_meant(host: Host, tmp_path: 
                 "cluster_name": "it's",
                 "log_min_duration_statement": 5,
             },
+            postgresql_memory_share=1.0,
         )
     )
 
@@ -65,9 +66,30 @@ def test_the_server_reads_the_settings_as_they_were_meant(host: Host, tmp_path: 
         "log_min_duration_statement": "5",  # ms
         "max_connections": "42",
         "password_encryption": "scram-sha-256",
+        "random_page_cost": "1.1",
+        "shared_buffers": "126976",  # pages of 8 kB: 1/4 of 3968 MB, all of it the server's
         "work_mem": "16384",  # kB
     }
     assert {name: read(name) for name in wanted} == wanted
+
+
+def test_a_value_that_follows_from_the_host_says_how(host: Host) -> None:
+    lines = host.render(
+        "postgresql",
+        CONF,
+        postgresql_memory_share=0.5,
+        postgresql_tuning_work_mem="9MB",
+        postgresql_settings={"random_page_cost": 2},
+    ).splitlines()
+    assert "shared_buffers = '496MB' # 1/4 of 1984 MB" in lines
+    (work_mem,) = (line for line in lines if line.startswith("work_mem"))
+    assert work_mem.startswith("work_mem = '9MB' # chosen; else 4MB: (1984 - 496) MB / (3 * 100")
+    assert [line for line in lines if "random_page_cost" in line] == ["random_page_cost = 2"]
+
+
+def test_there_is_room_for_what_the_databases_need(host: Host) -> None:
+    text = host.render("postgresql", CONF, postgresql_databases=[SHOP | {"connections": 120}])
+    assert "max_connections = 135\n" in text
 
 
 @pytest.mark.parametrize(
@@ -114,9 +136,24 @@ def test_whoever_has_a_password_gets_in_from_the_host_itself_too(host: Host) -> 
     assert rules(host, SHOP | {"password": "secret"}, other, gone) == [
         ["local", "all", "postgres", "peer"],
         ["local", '"goods"', '"shop","shop_migrator"', "peer"],
-        ["host", '"goods"', '"shop","shop_migrator"', "127.0.0.1/32", "scram-sha-256"],
-        ["host", '"goods"', '"shop","shop_migrator"', "::1/128", "scram-sha-256"],
+        ["hostssl", '"goods"', '"shop","shop_migrator"', "127.0.0.1/32", "scram-sha-256"],
+        ["hostssl", '"goods"', '"shop","shop_migrator"', "::1/128", "scram-sha-256"],
         ["local", '"other"', '"other","other_migrator"', "peer"],
+    ]
+
+
+def test_who_reads_and_who_monitors_is_lent_a_role(host: Host) -> None:
+    given = {
+        "postgresql_databases": [SHOP | {"readers": ["anna"]}],
+        "postgresql_monitors": ["prometheus"],
+    }
+    found = [line.split() for line in host.render("postgresql", HBA, **given).splitlines()]
+    assert ["local", "postgres", "slipway_monitor", "peer", "map=slipway"] in found
+    assert ["local", '"goods"', '"shop_readonly"', "peer", "map=slipway"] in found
+    text = host.render("postgresql", "etc/postgresql/main/pg_ident.slipway.conf.j2", **given)
+    assert [line.split() for line in text.splitlines() if not line.startswith("#")] == [
+        ["slipway", "prometheus", "slipway_monitor"],
+        ["slipway", "anna", '"shop_readonly"'],
     ]
 
 
@@ -180,6 +217,17 @@ class Server:
         return "".join(self.psql("127.0.0.1", user, *asks, password=password).communicate()).strip()
 
 
+def certify(data: Path) -> None:
+    """Give a server a certificate, as Debian's package does."""
+    names = ("-nodes", "-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.crt")
+    command = ("openssl", "req", "-x509", "-newkey", "rsa:2048", *names)
+    subprocess.run(command, cwd=data, capture_output=True, check=True)
+    for name in ("server.key", "server.crt"):
+        (data / name).chmod(0o600)
+        if os.geteuid() == 0:
+            shutil.chown(data / name, "nobody", "nogroup")
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Server]:
     """Return a server of this machine's newest PostgreSQL, where a shop has a password."""
@@ -193,9 +241,10 @@ def cluster() -> Iterator[Server]:
         if os.geteuid() == 0:
             shutil.chown(folder, "nobody", "nogroup")
         server.control("initdb", "-U", "postgres", "-N", "--no-locale", "-E", "UTF8")
+        certify(folder / "data")
         rules = HOST.render("postgresql", HBA, postgresql_databases=[SHOP | {"password": PASSWORD}])
         (folder / "data/pg_hba.conf").write_text(f"local all all trust\n{rules}")
-        options = f"-k {folder} -p {port} -c listen_addresses=localhost -c fsync=off"
+        options = f"-k {folder} -p {port} -c listen_addresses=localhost -c fsync=off -c ssl=on"
         server.control("pg_ctl", "-w", "-s", "-o", options, "start")
         yield server
         server.control("pg_ctl", "-w", "-s", "-m", "fast", "stop")
@@ -218,14 +267,15 @@ def catalog(server: Server) -> tuple[set[str], set[str]]:
     """Return the databases and the roles that there are, but for the server's own."""
     databases = server.query("SELECT datname FROM pg_database").split()
     roles = server.query("SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_'").split()
-    return set(databases) - {"postgres", "template0", "template1"}, set(roles) - {"postgres"}
+    own = {"postgres", "slipway_monitor"}
+    return set(databases) - {"postgres", "template0", "template1"}, set(roles) - own
 
 
 @needs_server
 def test_what_the_script_has_made_it_does_not_make_again(server: Server) -> None:
     assert len(server.script(SHOP | {"password": PASSWORD})) > 20
     assert server.script(SHOP | {"password": PASSWORD}) == []
-    assert catalog(server) == ({"goods"}, {"shop", "shop_migrator", "shop_owner"})
+    assert catalog(server) == ({"goods"}, {"shop", "shop_migrator", "shop_owner", "shop_readonly"})
     asked = "SELECT string_agg(extname, ' ' ORDER BY extname) FROM pg_extension"
     assert server.query(asked, "goods") == "pg_trgm plpgsql"
 
@@ -279,17 +329,20 @@ def test_what_is_to_be_absent_is_dropped_with_its_roles(server: Server) -> None:
     assert catalog(server)[0] == {"goods", "twin", "other"}
     assert server.script(SHOP | absent, twin, other) == drops
     assert catalog(server)[0] == {"twin", "other"}
-    assert {"shop", "shop_migrator", "shop_owner"} < catalog(server)[1]
+    assert {"shop", "shop_migrator", "shop_owner", "shop_readonly"} < catalog(server)[1]
 
     server.script(SHOP, twin, other)
     every = [
         *drops,
         "DROP DATABASE twin WITH (FORCE)",
-        *(f"DROP ROLE shop{end}" for end in ("", "_migrator", "_owner")),
+        *(f"DROP ROLE shop{end}" for end in ("", "_migrator", "_owner", "_readonly")),
     ]
     assert sorted(server.script(SHOP | absent, twin | absent, other, dry=True)) == every
     assert sorted(server.script(SHOP | absent, twin | absent, other)) == every
-    assert catalog(server) == ({"other"}, {"other", "other_migrator", "other_owner"})
+    assert catalog(server) == (
+        {"other"},
+        {"other", "other_migrator", "other_owner", "other_readonly"},
+    )
     assert server.script(SHOP | absent, twin | absent, other) == []
 
 

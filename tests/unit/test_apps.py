@@ -103,6 +103,11 @@ def test_what_is_within_an_application_gets_its_defaults_too(filters: ModuleType
         "extensions": [],
         "via": "socket",
         "password": "",
+        "pool": 4,
+        "readers": [],
+        "statement_timeout": 30,
+        "lock_timeout": 10,
+        "idle_in_transaction_timeout": 60,
         "env": {"DATABASE_URL": "{url}"},
     }
     app = only(filters, changed(static={"path": "public"}, frontend={"path": "../dist"}))
@@ -387,7 +392,7 @@ DATABASES: list[tuple[Any, str]] = [
     ),
     (
         database(env={"A": "{zzz}"}),
-        "apps.board.database.env.A: {zzz} can't be filled in; known are: host, name, password, port, url, user",
+        "apps.board.database.env.A: {zzz} can't be filled in; known are: host, name, password, pool, port, url, user",
     ),
     (
         database(env={"A": "{password}"}),
@@ -780,6 +785,11 @@ def test_databases_are_made_for_who_is_present_and_dropped_only_by_the_second_wo
         "user": "board",
         "extensions": ["pg_trgm"],
         "password": PASSWORD,
+        "readers": [],
+        "statement_timeout": 30,
+        "lock_timeout": 10,
+        "idle_in_transaction_timeout": 60,
+        "connections": 8,
         "state": "present",
     }
     assert filters.databases(apps) == [board]
@@ -787,6 +797,33 @@ def test_databases_are_made_for_who_is_present_and_dropped_only_by_the_second_wo
         board,
         {"name": "goods", "user": "older", "state": "absent"},
     ]
+
+
+def test_a_database_has_room_for_the_pools_of_two_slots(filters: ModuleType) -> None:
+    queue = {"services": [{"name": "queue", "run": "queue"}]}
+    pools = {
+        "auto": BOARD,
+        "three": BOARD | {"path": "/three", "workers": 3},
+        "queue": BOARD | queue | {"path": "/queue", "workers": 3},
+    }
+    given = {name: app | {"database": {"name": name, "pool": 5}} for name, app in pools.items()}
+    found = filters.databases(filters.validated_apps(given), cores=8)
+    assert [one["connections"] for one in found] == [8 * 5 * 2, 3 * 5 * 2, 4 * 5 * 2]
+    assert filters.connections(filters.validated_apps({"plain": BOARD})["plain"], 8) == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [
+        ({"pool": 0}, "pool: 0 must be 1 or more"),
+        ({"lock_timeout": -1}, "lock_timeout: -1 must be a number of seconds, or 0 for no limit"),
+        ({"readers": ["an na"]}, "readers: 'an na' is not the name of a system user, such as anna"),
+    ],
+)
+def test_what_a_database_can_not_be_given(
+    filters: ModuleType, given: dict[str, Any], wrong: str
+) -> None:
+    assert f"apps.board.database.{wrong}" in filters.app_errors(database(**given))
 
 
 def test_applications_that_share_their_domains_are_one_site(filters: ModuleType) -> None:

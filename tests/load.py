@@ -121,14 +121,18 @@ def probed(driven: Traffic, target: dict[str, Any], begun: Callable[[], bool]) -
 
 
 @contextmanager
-def traffic(stack: Stack, rate: float = RATE, clients: int = CLIENTS) -> Iterator[Traffic]:
+def traffic(
+    stack: Stack, rate: float = RATE, clients: int = CLIENTS, database: Stack | None = None
+) -> Iterator[Traffic]:
     """Drive the application while the block runs; the figures are there after it.
 
     Args:
         stack: The host.
         rate: Requests a second.
         clients: Half of them keep their connections.
+        database: The database's host, if it is another one.
     """
+    database = database or stack
     driven = Traffic(run=uuid.uuid4().hex)
     rows = {"run": driven.run, "n": "{n}"}
     target = {
@@ -146,9 +150,9 @@ def traffic(stack: Stack, rate: float = RATE, clients: int = CLIENTS) -> Iterato
         "websocket": "/ws",
     }
     written = f"SELECT count(*) FROM entry WHERE run = '{driven.run}'"
-    with probed(driven, target, lambda: int(query(stack, written)[0]) >= MARGIN * rate / 2):
+    with probed(driven, target, lambda: int(query(database, written)[0]) >= MARGIN * rate / 2):
         yield driven
-    found = query(stack, f"SELECT n FROM entry WHERE run = '{driven.run}'")
+    found = query(database, f"SELECT n FROM entry WHERE run = '{driven.run}'")
     driven.rows = Counter(map(int, found))
 
 

@@ -5,10 +5,12 @@ and by host ``address`` (``slipway_address``, empty if it has none), ``reached``
 ``apps``.
 
 An edge leads to its own applications by their sockets, and by TCP to those of each application host that is no edge.
+An application's database is on its own host, or else on the one host of the group ``db``, or on the one that it names.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
@@ -17,7 +19,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from slipway import App  # plugins are in no package
+import slipway  # plugins are in no package
+from slipway import App
 
 Places = Mapping[str, Any]
 
@@ -104,6 +107,96 @@ def joined(where: str, port: int) -> str:
     return f"[{where}]:{port}" if ":" in where else f"{where}:{port}"
 
 
+def database_host(app: App, places: Places, host: str) -> str:
+    """Return on which host the database of an application is that is on ``host``; empty if there is no telling."""
+    if not app["database"]:
+        return ""
+    if app["database"]["host"]:
+        return str(app["database"]["host"])
+    if host in places["db"]:
+        return host
+    return str(places["db"][0]) if len(places["db"]) == 1 else ""
+
+
+def database_hosts(apps: Mapping[str, App], places: Places, host: str) -> list[str]:
+    """Return on which hosts the databases of a host's applications are."""
+    return sorted({database_host(app, places, host) for app in apps.values()} - {""})
+
+
+def remote_databases(
+    apps: Mapping[str, App], places: Places, host: str
+) -> dict[str, dict[str, Any]]:
+    """Return what ``fastapi_app_databases`` takes: how to get to each database that is on another host.
+
+    Args:
+        apps: The host's applications, as ``slipway_apps`` gives them.
+        places: See above.
+        host: The host that they are on.
+    """
+    found = {}
+    for name, app in apps.items():
+        server = database_host(app, places, host)
+        if server not in ("", host):
+            first = next(one for one in places["app"] if name in places["apps"].get(one, []))
+            found[name] = {
+                "host": server,
+                "address": address(places, server),
+                "authority": f"/etc/slipway/database/{server}.pem",
+                "migrates": host == first,
+            }
+    return found
+
+
+def databases(
+    places: Places,
+    host: str,
+    apps: Mapping[str, Mapping[str, App]],
+    absent: Mapping[str, Mapping[str, App]],
+    cores: Mapping[str, int],
+) -> list[dict[str, Any]]:
+    """Return what ``postgresql_databases`` takes on a host: the databases of all applications that have theirs there.
+
+    Args:
+        places: See above.
+        host: The database's host.
+        apps: By host, its applications, as ``slipway_apps`` gives them.
+        absent: By host, those that are to be absent.
+        cores: By host, how many it has.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for client in places["app"]:
+        kept = [
+            {
+                name: app
+                for name, app in of.get(client, {}).items()
+                if database_host(app, places, client) == host
+            }
+            for of in (apps, absent)
+        ]
+        for one in slipway.databases(*kept, cores=int(cores.get(client) or 1)):
+            known = found.setdefault(one["name"], {**one, "connections": 0, "clients": []})
+            known["connections"] += one.get("connections", 0)
+            if client != host and one["state"] == "present":
+                known["clients"].append(address(places, client))
+    return list(found.values())
+
+
+def database_leaves(
+    wanted: list[dict[str, Any]], places: Places, host: str
+) -> list[dict[str, Any]]:
+    """Return the certificate, for ``certificates_leaves``, that a host's PostgreSQL shows to clients on other hosts.
+
+    Args:
+        wanted: What ``postgresql_databases`` takes there.
+        places: See above.
+        host: The database's host.
+    """
+    if not any(one.get("clients") for one in wanted):
+        return []
+    name = re.sub("[^a-z0-9.-]", "-", host.lower())
+    return [{"name": "postgresql", "domains": [name], "addresses": [address(places, host)]}]
+
+
 def errors(apps: Mapping[str, App], places: Places, host: str) -> list[str]:
     """Return what is wrong with how the inventory places applications on hosts, as far as one host is concerned."""
     found: list[str] = []
@@ -117,11 +210,8 @@ def errors(apps: Mapping[str, App], places: Places, host: str) -> list[str]:
 def _host_errors(apps: Mapping[str, App], places: Places, host: str) -> Iterator[str]:
     """Yield what is wrong with a host of the group ``app``."""
     for app in apps.values():
-        if app["database"] and host not in places["db"]:
-            yield (
-                f"apps.{app['name']}.database: is on the application's own host, and {host} is not in the group db; "
-                "put it there, or remove the key and name a database elsewhere by env and secrets"
-            )
+        if app["database"]:
+            yield from _database_errors(app, places, host)
     if not listen(places, host):
         return
     ports: dict[int, list[str]] = {}
@@ -138,6 +228,30 @@ def _host_errors(apps: Mapping[str, App], places: Places, host: str) -> Iterator
                 f"slipway_address of {edge}: {address(places, edge)!r} is no IP address, by which {host} knows its "
                 "edge; set it to the one that it comes from"
             )
+
+
+def _database_errors(app: App, places: Places, host: str) -> Iterator[str]:
+    """Yield what is wrong with where an application's database is."""
+    where, server = f"apps.{app['name']}.database", database_host(app, places, host)
+    if not server and places["db"]:
+        yield f"{where}.host: the group db has {', '.join(places['db'])}, and {host} is none of them; name one"
+    elif not server:
+        yield (
+            f"{where}: {host} is not in the group db, nor is another; put one there, or remove the key and name a "
+            "database elsewhere by env and secrets"
+        )
+    elif server not in places["db"]:
+        known = ", ".join(places["db"]) or "it, once it has one"
+        yield f"{where}.host: {server} is not in the group db; name one of {known}"
+    elif server != host:
+        if app["database"]["via"] != "tcp":
+            yield f"{where}.via: its database is on {server}, not on {host}; set via to tcp, with a password"
+        for other in (server, host):
+            if not is_address(address(places, other)):
+                yield (
+                    f"slipway_address of {other}: {address(places, other)!r} is no IP address, by which {host} and its "
+                    f"database on {server} know each other; set it"
+                )
 
 
 def _bare_errors(app: App) -> Iterator[str]:
@@ -237,9 +351,13 @@ class FilterModule:
         return {
             "slipway_address": address,
             "slipway_balanced": balanced,
+            "slipway_database_hosts": database_hosts,
+            "slipway_database_leaves": database_leaves,
+            "slipway_databases_on": databases,
             "slipway_drain_errors": drain_errors,
             "slipway_drained": drained,
             "slipway_listen": listen,
+            "slipway_remote_databases": remote_databases,
             "slipway_place_errors": errors,
             "slipway_trusted": trusted,
         }

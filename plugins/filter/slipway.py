@@ -923,23 +923,31 @@ def _files(home: str, kind: str) -> dict[str, Any]:
     return {"root": home, "path": f"live/release/{kind}", "earlier": slots}
 
 
-def _database_facts(database: Mapping[str, Any], user: str) -> dict[str, str]:
+def _database_facts(
+    database: Mapping[str, Any], user: str, server: Mapping[str, Any] | None = None
+) -> dict[str, str]:
     """Return what the texts of ``database.env`` may name."""
-    tcp = database["via"] == "tcp"
+    tcp, server = database["via"] == "tcp", server or {}
+    host = str(server.get("address") or ("127.0.0.1" if tcp else "/run/postgresql"))
+    authority = str(server.get("authority") or "")
     facts = {
-        "host": "127.0.0.1" if tcp else "/run/postgresql",
+        "host": host,
         "port": "5432",
         "name": database["name"],
         "user": user,
         "password": database["password"],
         "pool": str(database["pool"]),
+        "sslmode": "verify-full" if authority else "prefer",
+        "sslrootcert": authority,
     }
+    place = f"[{host}]" if ":" in host else host
     url = (
-        f"postgresql://{user}:{quote(facts['password'], safe='')}@{facts['host']}:5432/{facts['name']}"
+        f"postgresql://{user}:{quote(facts['password'], safe='')}@{place}:5432/{facts['name']}"
         if tcp
-        else f"postgresql:///{facts['name']}?host={facts['host']}"
+        else f"postgresql:///{facts['name']}?host={host}"
     )
-    return {"url": url, **facts}
+    verified = f"?sslmode=verify-full&sslrootcert={authority}" if authority else ""
+    return {"url": url + verified, **facts}
 
 
 def _filled_in(text: str, facts: Mapping[str, str]) -> str:
@@ -953,7 +961,11 @@ def _filled_in(text: str, facts: Mapping[str, str]) -> str:
 
 
 def environment(
-    app: App, release: str, root: str = "/srv", migrates: bool = False
+    app: App,
+    release: str,
+    root: str = "/srv",
+    migrates: bool = False,
+    server: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the environment of an application's processes.
 
@@ -962,15 +974,17 @@ def environment(
         release: The release's id.
         root: ``fastapi_app_root``.
         migrates: Whether it is for a command with the rights of the database's owner.
+        server: Its entry in ``fastapi_app_databases``, if the database is on another host.
     """
     variables: App = {
         "SLIPWAY_RELEASE": release,
         "SLIPWAY_SHARED": f"{root}/{app['name']}/shared",
     }
     if app["database"]:
-        facts = _database_facts(
-            app["database"], f"{app['name']}_migrator" if migrates else app["name"]
-        )
+        user = f"{app['name']}_migrator" if migrates else (server or {}).get("user") or app["name"]
+        facts = _database_facts(app["database"], user, server)
+        if facts["sslrootcert"]:  # for whatever connects by libpq without a URL
+            variables |= {"PGSSLMODE": facts["sslmode"], "PGSSLROOTCERT": facts["sslrootcert"]}
         variables |= {
             variable: _filled_in(value, facts) if isinstance(value, str) else value
             for variable, value in app["database"]["env"].items()

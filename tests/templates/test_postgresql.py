@@ -133,13 +133,30 @@ def test_nobody_gets_in_but_by_the_socket_and_as_oneself(host: Host) -> None:
 def test_whoever_has_a_password_gets_in_from_the_host_itself_too(host: Host) -> None:
     other = {"name": "other", "user": "other"}
     gone = {"name": "old", "user": "old", "password": "secret", "state": "absent"}
+    logins = '"shop","shop_migrator","shop_next"'
     assert rules(host, SHOP | {"password": "secret"}, other, gone) == [
         ["local", "all", "postgres", "peer"],
         ["local", '"goods"', '"shop","shop_migrator"', "peer"],
-        ["hostssl", '"goods"', '"shop","shop_migrator"', "127.0.0.1/32", "scram-sha-256"],
-        ["hostssl", '"goods"', '"shop","shop_migrator"', "::1/128", "scram-sha-256"],
+        ["hostssl", '"goods"', logins, "127.0.0.1/32", "scram-sha-256"],
+        ["hostssl", '"goods"', logins, "::1/128", "scram-sha-256"],
         ["local", '"other"', '"other","other_migrator"', "peer"],
     ]
+
+
+def test_whoever_has_a_password_gets_in_from_where_the_application_is(host: Host) -> None:
+    shop = SHOP | {"password": "secret", "clients": ["10.0.0.7", "2001:db8::7"]}
+    assert [rule[3] for rule in rules(host, shop) if rule[0] == "hostssl"] == [
+        "127.0.0.1/32",
+        "::1/128",
+        "10.0.0.7/32",
+        "2001:db8::7/128",
+    ]
+    text = host.render("postgresql", CONF, postgresql_databases=[shop])
+    assert "listen_addresses = '*'\n" in text
+    private = {"postgresql_listen_addresses": ["10.0.0.2"], "postgresql_databases": [shop]}
+    assert "listen_addresses = '10.0.0.2, localhost'\n" in host.render(
+        "postgresql", CONF, **private
+    )
 
 
 def test_who_reads_and_who_monitors_is_lent_a_role(host: Host) -> None:
@@ -309,6 +326,36 @@ def test_a_password_is_set_anew_where_it_is_another_and_none_where_there_is_none
     assert sorted(server.script(SHOP, dry=True)) == gone
     assert sorted(server.script(SHOP)) == gone
     assert "password authentication failed" in server.log_in("shop", "another")
+
+
+@needs_server
+def test_while_a_password_is_rotated_a_second_role_has_the_new_one(server: Server) -> None:
+    old, new = SHOP | {"password": "the old one"}, SHOP | {"password": "the new one"}
+    cluster_rules = server.query(
+        "SELECT count(*) FROM pg_hba_file_rules WHERE 'shop_next' = ANY (user_name)"
+    )
+    assert int(cluster_rules) > 0
+    server.script(old)
+    server.query("SET ROLE shop_owner; CREATE TABLE thing AS SELECT 1 AS n", "goods")
+
+    server.script(new | {"rotation": "begun"})
+    assert server.script(new | {"rotation": "begun"}) == []
+    assert server.log_in("shop", "the old one") == "shop"
+    assert server.log_in("shop_next", "the new one") == "shop"
+    assert server.log_in("shop_migrator", "the new one") == "shop_owner"
+    asks = ("-d", "goods", "-c", "TABLE thing; SHOW statement_timeout")
+    said, _ = server.psql("127.0.0.1", "shop_next", *asks, password="the new one").communicate()
+    assert said == "1\n30s\n"
+
+    server.script(new | {"rotation": "both"})
+    assert (
+        server.log_in("shop", "the new one") == server.log_in("shop_next", "the new one") == "shop"
+    )
+
+    assert server.script(new) == ["DROP ROLE shop_next"]
+    assert server.script(new) == []
+    assert server.log_in("shop", "the new one") == "shop"
+    assert "password authentication failed" in server.log_in("shop", "the old one")
 
 
 @needs_server

@@ -101,6 +101,7 @@ def test_what_is_within_an_application_gets_its_defaults_too(filters: ModuleType
     assert app["database"] == {
         "name": "board",
         "extensions": [],
+        "host": "",
         "via": "socket",
         "password": "",
         "pool": 4,
@@ -392,7 +393,8 @@ DATABASES: list[tuple[Any, str]] = [
     ),
     (
         database(env={"A": "{zzz}"}),
-        "apps.board.database.env.A: {zzz} can't be filled in; known are: host, name, password, pool, port, url, user",
+        "apps.board.database.env.A: {zzz} can't be filled in; "
+        "known are: host, name, password, pool, port, sslmode, sslrootcert, url, user",
     ),
     (
         database(env={"A": "{password}"}),

@@ -11,6 +11,8 @@ from .conftest import load
 
 APP = {"source": "shop/", "module": "shop:app", "domains": ["shop.org"]}
 
+FAR = {"name": "shop", "via": "tcp", "password": "0123456789abcdef"}
+
 
 @pytest.fixture(scope="module")
 def servers() -> ModuleType:
@@ -96,7 +98,26 @@ def test_hosts_that_are_their_own_edge_stay_by_themselves(
         ({"static": {"path": "static/"}}, {"app": ["a"]}, "a", "apps.shop.static: takes an edge"),
         ({"frontend": {"path": "dist/"}}, {"app": ["a"]}, "a", "apps.shop.frontend: takes"),
         ({"path": "/shop"}, {"app": ["a"]}, "a", "apps.shop.path: takes an edge"),
-        ({"database": {"name": "shop"}}, {"app": ["a"]}, "a", "a is not in the group db"),
+        ({"database": {"name": "shop"}}, {"app": ["a"]}, "a", "a is not in the group db, nor is"),
+        (
+            {"database": {"name": "shop"}},
+            {"app": ["a"], "db": ["d"]},
+            "a",
+            "is on d, not on a; set via",
+        ),
+        (
+            {"database": FAR},
+            {"app": ["a"], "db": ["d", "e"]},
+            "a",
+            "has d, e, and a is none of them",
+        ),
+        ({"database": {**FAR, "host": "x"}}, {"app": ["a"], "db": ["d"]}, "a", "name one of d"),
+        (
+            {"database": FAR},
+            {"app": ["a"], "db": ["d"], "reached": {"a": "10.0.0.1", "d": "d.org"}},
+            "a",
+            "slipway_address of d: 'd.org' is no IP address",
+        ),
         ({"static": {"path": "s/"}}, {"app": ["a"], "edge": ["e"]}, "e", "lies on the application"),
         ({}, {"edge": ["e"]}, "e", "e is an edge without anything to lead to for shop"),
         ({}, {"app": ["a"], "edge": ["e"], "weight": {"a": 0.5}}, "e", "slipway_weight of a: 0.5"),
@@ -134,3 +155,44 @@ def test_what_is_drained_must_be_a_server(servers: ModuleType) -> None:
     for wrong in ({"host": "c"}, {"state": ""}, {"app": "blog"}):
         assert len(servers.drain_errors({**good, **wrong}, [site])) == 1
     assert "several servers" in servers.drain_errors(good, [{"apps": [{"name": "shop"}]}])[0]
+
+
+def test_a_database_on_another_host(servers: ModuleType, filters: ModuleType) -> None:
+    where = places(app=["a", "b"], db=["d"])
+    given = {"shop": {**APP, "database": FAR, "workers": 2}}
+    apps = {host: filters.validated_apps(given) for host in ("a", "b")}
+    wanted = servers.databases(where, "d", apps, {}, {"a": 2, "b": 2})
+    assert [(one["name"], one["user"], one["connections"], one["clients"]) for one in wanted] == [
+        ("shop", "shop", 32, ["10.0.0.1", "10.0.0.2"])
+    ]
+    assert servers.database_leaves(wanted, where, "d") == [
+        {"name": "postgresql", "domains": ["d"], "addresses": ["10.0.0.3"]}
+    ]
+    way = {"host": "d", "address": "10.0.0.3", "authority": "/etc/slipway/database/d.pem"}
+    assert servers.remote_databases(apps["a"], where, "a") == {"shop": {**way, "migrates": True}}
+    assert servers.remote_databases(apps["b"], where, "b") == {"shop": {**way, "migrates": False}}
+    assert servers.errors(apps["a"], where, "a") == []
+
+    env = filters.environment(apps["a"]["shop"], "r", server=way)
+    tls = "sslmode=verify-full&sslrootcert=/etc/slipway/database/d.pem"
+    assert env["DATABASE_URL"] == f"postgresql://shop:0123456789abcdef@10.0.0.3:5432/shop?{tls}"
+    assert (env["PGSSLMODE"], env["PGSSLROOTCERT"]) == ("verify-full", way["authority"])
+
+
+def test_a_database_on_its_own_host_has_no_clients(
+    servers: ModuleType, filters: ModuleType
+) -> None:
+    where = places(app=["a"], db=["a"], edge=["a"])
+    apps = {"a": filters.validated_apps({"shop": {**APP, "database": {"name": "shop"}}})}
+    gone = {
+        "a": filters.validated_apps(
+            {"old": {"state": "absent", "delete_data": True, "database": {"name": "old"}}}, "absent"
+        )
+    }
+    wanted = servers.databases(where, "a", apps, gone, {"a": 4})
+    assert [(one["name"], one["state"], one["connections"], one["clients"]) for one in wanted] == [
+        ("shop", "present", 32, []),
+        ("old", "absent", 0, []),
+    ]
+    assert servers.database_leaves(wanted, where, "a") == []
+    assert servers.remote_databases(apps["a"], where, "a") == {}

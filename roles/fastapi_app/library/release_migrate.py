@@ -17,6 +17,9 @@ options:
   run: {type: str, required: true, description: The run's id.}
   slot: {type: str, required: true, choices: [blue, green], description: The idle slot.}
   database: {type: str, required: true, description: The database's name.}
+  address: {type: str, default: '', description: 'The address of its host, if that is another one.'}
+  authority: {type: str, default: '', description: 'The file with the authority that vouches for that host.'}
+  password: {type: str, default: '', description: 'The password there, a secret.'}
   commands: {type: list, elements: dict, required: true, description: 'The commands: run, and as (owner or app).'}
   environment: {type: str, required: true, description: The text of the owner's environment.}
   timeout: {type: int, required: true, description: 'Seconds that each command may take, and each statement in it.'}
@@ -71,7 +74,8 @@ DONE = "-- slipway: done"
 class Database:
     """A session of the role that migrates. What it holds, such as an advisory lock, ends with it."""
 
-    def __init__(self, user: str, name: str) -> None:
+    def __init__(self, user: str, name: str, **remote: str) -> None:
+        """Log in, by the socket or, with ``PGHOST`` and the like, to another host."""
         command = (
             "runuser",
             "--user",
@@ -92,7 +96,7 @@ class Database:
             stderr=subprocess.STDOUT,
             text=True,
             cwd="/",
-            env=os.environ | {"PGCONNECT_TIMEOUT": "10"},
+            env=os.environ | {"PGCONNECT_TIMEOUT": "10"} | remote,
         )
 
     def ask(self, sql: str) -> list[str]:
@@ -129,7 +133,15 @@ def do(module: AnsibleModule, app: Application) -> dict[str, Any]:
     if module.check_mode:
         return {"changed": True}
     slots.write(app.slot(given["slot"]) / "environment.migrate", given["environment"], 0o600, 0)
-    database = Database(f"{app.name}_migrator", given["database"])
+    migrator, remote = f"{app.name}_migrator", {}
+    if given["address"]:
+        tls = {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": given["authority"]}
+        remote = {
+            "PGHOST": given["address"],
+            "PGUSER": migrator,
+            "PGPASSWORD": given["password"],
+        } | tls
+    database = Database(migrator, given["database"], **remote)
     try:
         for name in ("lock_timeout", "statement_timeout"):
             seconds = given["lock_timeout" if name == "lock_timeout" else "timeout"]
@@ -227,6 +239,9 @@ if __name__ == "__main__":
         {
             "slot": {"type": "str", "required": True, "choices": ["blue", "green"]},
             "database": {"type": "str", "required": True},
+            "address": {"type": "str", "default": ""},
+            "authority": {"type": "str", "default": ""},
+            "password": {"type": "str", "default": "", "no_log": True},
             "commands": {"type": "list", "elements": "dict", "required": True},
             "environment": {"type": "str", "required": True, "no_log": True},
             "timeout": {"type": "int", "required": True},

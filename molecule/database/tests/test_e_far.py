@@ -1,4 +1,4 @@
-"""A database on another host: by TLS with its certificate verified, for its application alone; its password is rotated."""
+"""A database on another host: by verified TLS, for its application alone; its password is rotated under load."""
 
 from __future__ import annotations
 

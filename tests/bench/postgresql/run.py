@@ -4,7 +4,7 @@
     tests/bench/postgresql/run.py [ROUNDS [SECONDS [SCALE]]]    5 rounds of 30 s at scale 60 unless told, 20 minutes
 
 One fresh Debian 13 host with PostgreSQL and nothing else. Its cluster `main` is as the role makes it; beside it is one
-that `pg_createcluster` makes with Debian's defaults, checksums too, so that only settings differ. Both stay up, with the
+that `pg_createcluster` makes with its defaults, checksums too, so that only settings differ. Both stay up, with the
 same rows (SCALE times 100,000 accounts); they take turns, and a checkpoint comes before each. Prints transactions a
 second, medians, with the ratio to Debian's, as a table in Markdown.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from tests.stack import Stack, changes, eventually, play, said
 
 from .conftest import INVENTORY
 
+BLACKLIST = "/etc/apt/apt.conf.d/60slipway-postgresql"
 # A repository of one package: the server's own, with a higher version.
 NEWER = r"""
 set -eu
@@ -32,6 +34,15 @@ def installed(stack: Stack) -> str:
     return stack.run("dpkg-query --show --showformat '${Version}' 'postgresql-1[0-9]'")
 
 
+def due(stack: Stack) -> list[str]:
+    """Return what unattended-upgrades would upgrade."""
+    done = stack.host.run("unattended-upgrade --dry-run --debug")
+    (line,) = re.findall(
+        r"(?m)^pkgs that look like they should be upgraded:(.*)$", done.stdout + done.stderr
+    )
+    return line.split()
+
+
 def started(stack: Stack) -> str:
     """Return when the server has started."""
     return answer(stack, "SELECT pg_postmaster_start_time()")
@@ -51,11 +62,17 @@ def test_a_minor_version_is_upgraded_by_its_playbook_and_by_nothing_else(stack: 
     stack.run(
         "DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends unattended-upgrades >/dev/null"
     )
-    # All that apt has is allowed, so that only the blacklist keeps it.
-    origins = "-o 'Unattended-Upgrade::Origins-Pattern::=site='"
-    dry = stack.host.run(f"unattended-upgrade --dry-run --debug {origins}")
-    assert "postgresql" in dry.stdout + dry.stderr
-    assert f"skipping blacklisted package postgresql-{was.split('.')[0]}" in dry.stdout + dry.stderr
+    stack.run(
+        "echo 'Unattended-Upgrade::Origins-Pattern { \"site=\"; };' > /etc/apt/apt.conf.d/99newer"
+    )
+    assert due(stack) == []
+    stack.run(f"mv {BLACKLIST} /root/")
+    assert [
+        name for name in due(stack) if name.startswith("postgresql-")
+    ]  # so it would be, without the drop-in
+    stack.run(
+        f"mv /root/{BLACKLIST.rpartition('/')[2]} {BLACKLIST}; rm /etc/apt/apt.conf.d/99newer"
+    )
 
     only = f"--limit={stack.name}"
     checked = play("playbooks/upgrade_database.yml", INVENTORY, only, "--check")
@@ -77,7 +94,7 @@ def test_a_minor_version_is_upgraded_by_its_playbook_and_by_nothing_else(stack: 
 
 def test_needrestart_is_told_to_leave_it_alone(stack: Stack) -> None:
     perl = (
-        "our %nrconf; do '/etc/needrestart/conf.d/slipway-postgresql.conf' or die;"
+        "our %nrconf; do '/etc/needrestart/conf.d/slipway-postgresql.conf'; die $@ if $@;"
         "for my $unit (@ARGV) { my @found = grep { $unit =~ $_ } keys %{$nrconf{override_rc}};"
         'print "$unit ", (@found ? $nrconf{override_rc}{$found[0]} : "restart"), "\\n" }'
     )

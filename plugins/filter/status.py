@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+BACKUP_DAYS = 2  # a day and a bit more: one that has failed is told
+PROVEN_DAYS = 3
 CERTIFICATE_DAYS = 14  # the role certificates renews long before
 WIDTH = 110
 HEAD = {
@@ -21,6 +24,14 @@ HEAD = {
     "deployed": "last deploy",
     "certificate": "certificate",
     "maintenance": "maintenance",
+}
+
+STORED = {
+    "host": "host",
+    "repository": "repository",
+    "backup": "last backup",
+    "size": "size",
+    "proven": "proven",
 }
 
 Problem = tuple[str, str]
@@ -217,6 +228,70 @@ def lost(look: Mapping[str, Any]) -> Iterator[Problem]:
         yield f"{seen}, so nothing outside comes through it", "On it: systemctl status nginx"
 
 
+def repository(host: str, name: str, of: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """Return one repository of a host's backups as it is reported; spans of time are in seconds."""
+    backup, drill, proven = of.get("backup") or {}, of.get("drill") or {}, of.get("proven")
+    return {
+        "host": host,
+        "repository": name,
+        "backup_seconds": max(0, round(now - backup["ended"])) if backup else None,
+        "backup_type": backup.get("type", ""),
+        "backup_bytes": backup.get("size"),
+        "backup_ok": of.get("backup_ok"),
+        "backup_said": of.get("backup_said", ""),
+        "proven_seconds": max(0, round(now - proven)) if proven else None,
+        "drill_ok": drill.get("ok"),
+        "drill_said": drill.get("said", ""),
+    }
+
+
+def backup_problems(row: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what is wrong with a repository, as it is reported."""
+    host, name = row["host"], row["repository"]
+    journal = f"On {host}: journalctl -u 'slipway-backup@*' -n 50"
+    again = "ansible-playbook playbooks/backup.yml tries again."
+    age, proven = row["backup_seconds"], row["proven_seconds"]
+    if row["backup_ok"] is False:
+        yield (
+            f"the last backup into {name} failed: {row['backup_said'].rstrip('.')}",
+            f"{journal}. {again}",
+        )
+    elif age is None:
+        yield f"there is no backup in {name} yet", f"{journal}. {again}"
+    elif age > BACKUP_DAYS * 86_400:
+        yield (
+            f"the last backup in {name} is {span(age)} old",
+            f"On {host}: systemctl list-timers 'slipway-*'. {again}",
+        )
+    if row["drill_ok"] is False:
+        yield (
+            f"the last drill did not prove {name}: {row['drill_said'].rstrip('.')}",
+            f"Mend it, then: ansible-playbook playbooks/drill.yml -e repository={name}",
+        )
+    elif proven is not None and proven > PROVEN_DAYS * 86_400:
+        yield (
+            f"{name} was last proven {span(proven)} ago",
+            f"On {host}: systemctl list-timers slipway-drill.timer",
+        )
+
+
+def backed_up(states: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what there is to say of each host's repositories.
+
+    Args:
+        states: By host, the result of looking at what its backups have noted: the host's clock, and ``state.json``.
+    """
+    for host, look in states.items():
+        clock, _, text = str(look.get("stdout", "")).partition("\n")
+        try:
+            now, known = float(clock), json.loads(text)["repositories"]
+        except (ValueError, KeyError):
+            continue
+        for name, of in known.items():
+            row = repository(host, name, of, now)
+            yield {**row, "problems": told(backup_problems(row))}
+
+
 def told(found: Iterator[Problem]) -> list[dict[str, str]]:
     """Return problems as they are reported."""
     return [{"seen": seen, "next": fix} for seen, fix in found]
@@ -226,13 +301,15 @@ def report(
     looks: Mapping[str, Mapping[str, Any]],
     groups: Mapping[str, list[str]],
     edges: Mapping[str, Any] | None = None,
+    states: Mapping[str, Any] | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Return all that there is to say, for people and for machines: ``hosts`` and ``applications``, with ``problems``.
+    """Return all that there is to say, for people and for machines: hosts, applications and backups, with problems.
 
     Args:
         looks: By host, the result of the module ``status_info``, or of the failure to run it.
         groups: The inventory's groups.
         edges: By edge, the result of looking at what it is told to do: ``nginx active``, and paths.
+        states: By host with a database, the result of looking at what its backups have noted.
     """
     hosts, applications = [], []
     for host, look in (edges or {}).items():
@@ -245,7 +322,8 @@ def report(
             found = told(problems(row, host in groups.get("edge", [])))
             found += told(edge_problems(row, edges or {}))
             applications.append({**row, "problems": found})
-    return {"hosts": hosts, "applications": applications}
+    backups = list(backed_up(states or {}))
+    return {"hosts": hosts, "applications": applications, "backups": backups}
 
 
 def cells(row: Mapping[str, Any]) -> dict[str, str]:
@@ -275,6 +353,22 @@ def cells(row: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def stored(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return a repository's line of the table."""
+    age, proven = row["backup_seconds"], row["proven_seconds"]
+    return {
+        "host": row["host"],
+        "repository": row["repository"],
+        "backup": "NONE" if age is None else f"{row['backup_type']}, {span(age)} ago",
+        "size": "-" if row["backup_bytes"] is None else f"{row['backup_bytes'] / 1e6:.0f} MB",
+        "proven": "FAILED"
+        if row["drill_ok"] is False
+        else "never"
+        if proven is None
+        else f"{span(proven)} ago",
+    }
+
+
 def table(said: Mapping[str, list[dict[str, Any]]]) -> str:
     """Return a report as a text: a line for each application, and below it what is wrong and what to do next."""
     wrapped = textwrap.TextWrapper(WIDTH - 8, break_on_hyphens=False, break_long_words=False)
@@ -293,6 +387,13 @@ def table(said: Mapping[str, list[dict[str, Any]]]) -> str:
         for cell, row in zip([HEAD, *rows], [None, *said["applications"]], strict=True):
             line = "  ".join(cell[key].ljust(width) for key, width in widths.items())
             lines.append(line.rstrip())
+            lines += explained(row["problems"]) if row else []
+    kept = [stored(row) for row in said.get("backups", [])]
+    if kept:
+        wide = {key: max(len(row[key]) for row in [STORED, *kept]) for key in STORED}
+        lines.append("")
+        for cell, row in zip([STORED, *kept], [None, *said["backups"]], strict=True):
+            lines.append("  ".join(cell[key].ljust(width) for key, width in wide.items()).rstrip())
             lines += explained(row["problems"]) if row else []
     for host in said["hosts"]:
         if host["problems"]:

@@ -15,6 +15,7 @@ ENVIRONMENT = "srv/environment.j2"
 # What a template's task gives it; a template that is not here needs nothing.
 GIVEN: dict[str, dict[str, Any]] = {
     "postgresql": {"postgresql_repository_url": "https://example.org/pgdg"},
+    "backup": {"__backup_timer": "{{ __backup_timers['slipway-backup-daily'] }}"},
     "nginx": {"item": "{{ nginx_sites[0] }}", "nginx_maintenance_message": "Back at 14:00"},
     "fastapi_app": {
         "__fastapi_app_name": "shop",

@@ -53,7 +53,9 @@ def do(module: AnsibleModule, app: Application) -> dict[str, Any]:
             ports = [path.name for path in slots.port_files(app.name)]
             systemd.systemctl("stop", *systemd.active(ports))
         if not given["noted"]:
-            slots.note(app.home, given["ledger"] | {"finished_at": slots.now()}, app.group)
+            # What a migration that failed has left can be undone by it.
+            point = slots.restore_point(app.home / "releases" / given["release"])
+            slots.note(app.home, given["ledger"] | point | {"finished_at": slots.now()}, app.group)
     claim.drop(app.name, given["run"])
     serving = app.release(live) if live else ""
     return {

@@ -10,6 +10,8 @@ description:
   - Runs the commands in the idle slot, one run at a time in the whole database (an advisory lock), with limits on how
     long a statement may take and wait for a lock. They are settings of the role, so that they hold with every driver.
   - Then the release that serves is asked for its health, on the new schema.
+  - Before them, where PostgreSQL archives its WAL, it is given a restore point named after the release, to which its
+    database can go back.
   - Where a command fails, what it has left in the database is said.
 options:
   app: {type: str, required: true, description: The application.}
@@ -32,9 +34,11 @@ options:
 
 RETURN = r"""
 output: {description: What the commands printed., type: str}
+restore_point: {description: 'What the database can go back to: name, lsn, time; empty without an archive.', type: dict}
 """
 
 import difflib
+import json
 import os
 import subprocess
 from typing import Any
@@ -69,6 +73,18 @@ WHERE nspname <> 'information_schema' AND nspname !~ '^pg_'
 ORDER BY 1;
 """
 DONE = "-- slipway: done"
+# With what tells later how much has come since. Nothing where WAL goes nowhere.
+RESTORE_POINT = r"""
+SELECT json_build_object(
+  'name', :'name', 'lsn', pg_create_restore_point(:'name'), 'timeline', timeline_id, 'database', datname,
+  'time', to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"+00:00"'),
+  'xid', pg_snapshot_xmax(pg_current_snapshot())::text, 'rows', tup_inserted + tup_updated + tup_deleted)
+FROM pg_control_checkpoint(), pg_stat_database
+WHERE datname = :'database' AND current_setting('archive_mode') <> 'off'
+  AND current_setting('archive_command') NOT IN ('', '(disabled)', '/bin/true')
+\g
+SELECT pg_switch_wal() \g /dev/null
+"""
 
 
 class Database:
@@ -156,6 +172,7 @@ def do(module: AnsibleModule, app: Application) -> dict[str, Any]:
             raise systemd.Failed(
                 f"somebody else migrates the database {given['database']}; wait for its end, and run this again"
             )
+        point = restore_point(app, given)
         before = database.ask(SCHEMA)
         output = ""
         for number, command in enumerate(given["commands"], 1):
@@ -170,7 +187,47 @@ def do(module: AnsibleModule, app: Application) -> dict[str, Any]:
     check_serving(app, given)
     marker = app.slot(given["slot"]).joinpath("release").resolve() / "migrated"
     slots.write(marker, given["marker"] + "\n", 0o640, app.group)
-    return {"changed": True, "output": output}
+    return {"changed": True, "output": output, "restore_point": point}
+
+
+def restore_point(app: Application, given: dict[str, Any]) -> dict[str, Any]:
+    """Have the server note where it is in its WAL, and return that; empty where no WAL is kept."""
+    release = app.release(given["slot"])
+    said = systemd.run(
+        *(
+            "runuser",
+            "--user",
+            "postgres",
+            "--",
+            "psql",
+            "--no-psqlrc",
+            "--quiet",
+            "--no-align",
+            "--tuples-only",
+        ),
+        *(
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-v",
+            f"name={app.name}_{release}",
+            "-v",
+            f"database={given['database']}",
+            "-f",
+            "-",
+        ),
+        stdin=None,
+        input=RESTORE_POINT,
+        cwd="/",
+    )
+    point: dict[str, Any] = json.loads(said) if said else {}
+    if point:
+        slots.write(
+            app.slot(given["slot"]).joinpath("release").resolve() / "restore_point",
+            said + "\n",
+            0o640,
+            app.group,
+        )
+    return point
 
 
 def migrate(app: Application, given: dict[str, Any], number: int, command: dict[str, str]) -> str:

@@ -64,7 +64,11 @@ def do(module: AnsibleModule, app: Application) -> dict[str, Any]:
     switched = time.time()
     units = slots.of_slot(slots.unit_files(app.name), slot)
     line = {"settings": slots.settings(app.slot(slot), units), "finished_at": slots.now()}
-    slots.note(app.home, given["ledger"] | line, app.group)
+    # A rollback migrates nothing.
+    point = (
+        {} if given["last"] else slots.restore_point(app.slot(slot).joinpath("release").resolve())
+    )
+    slots.note(app.home, given["ledger"] | point | line, app.group)
     if old:
         retire(app, old, given["settle_time"], given["warm_time"])
     systemd.systemctl("restart", *app.others(slot))

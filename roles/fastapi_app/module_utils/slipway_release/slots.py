@@ -136,6 +136,14 @@ def note(home: Path, line: dict[str, Any], group: int) -> None:
         os.fsync(file.fileno())
 
 
+def restore_point(release: Path) -> dict[str, Any]:
+    """Return for the ledger what the database can go back to from before a release migrated it; empty if to nothing."""
+    try:
+        return {"restore_point": json.loads((release / "restore_point").read_text())}
+    except (OSError, ValueError):
+        return {}
+
+
 def history(lines: list[dict[str, Any]]) -> list[dict[str, str]]:
     """Return what has served and was not taken back, oldest first, each as release and settings.
 

@@ -1,0 +1,357 @@
+"""pgBackRest's stanza: its configuration, what its repositories hold, and what came of backups and drills."""
+
+from __future__ import annotations
+
+import configparser
+import fcntl
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CONFIG = Path("/etc/slipway/backup.json")
+PGBACKREST = (
+    Path("/etc/pgbackrest/pgbackrest.conf"),
+    Path("/etc/pgbackrest/conf.d/slipway-generated.conf"),
+)
+SAID = 900  # characters of what a program said that are kept
+SEGMENTS = 0x100000000 // (16 * 1024 * 1024)  # of WAL, in each of the files' middle number
+WAL = re.compile(r"([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})-[0-9a-f]{40}")
+
+Backup = dict[str, Any]
+
+
+class Failed(Exception):
+    """Something that a person can mend; the message says what."""
+
+
+def run(
+    *command: str, ok: Iterable[int] = (0,), root: bool = False, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as postgres, or as root, and return what came of it.
+
+    Args:
+        command: The command.
+        ok: Exit codes that are no failure.
+        root: Whether it is to stay root's.
+        options: What ``subprocess.run`` takes.
+
+    Raises:
+        Failed: It ended otherwise; the message is what it said.
+    """
+    if os.geteuid() == 0 and not root:
+        command = ("runuser", "-u", "postgres", "--", *command)
+    given = {"capture_output": True, "text": True, "errors": "replace", "cwd": "/", **options}
+    if "input" not in given:
+        given.setdefault("stdin", subprocess.DEVNULL)
+    done: subprocess.CompletedProcess[str] = subprocess.run(command, check=False, **given)
+    if done.returncode not in ok:
+        raise Failed(words(done.stderr or done.stdout) or f"{command[0]}: {done.returncode}")
+    return done
+
+
+def words(text: str) -> str:
+    """Return what a program said as one line, without hints, times and what can't be printed."""
+    lines = [re.sub(r"^[0-9 :.-]+P\d+ +", "", line.strip()) for line in text.splitlines()]
+    kept = [line for line in lines if line and not line.startswith(("HINT:", "WARN:"))]
+    said = "".join(sign if sign.isprintable() else " " for sign in " ".join(kept))
+    return " ".join(said.split())[:SAID]
+
+
+def size(number: float) -> str:
+    """Return a number of bytes as one speaks of it."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000 or unit == "GB":
+            return f"{number:.1f} {unit}" if unit == "GB" else f"{number:.0f} {unit}"
+        number /= 1000
+    return ""
+
+
+def lsn(text: str) -> int:
+    """Return a position in the WAL, such as ``0/3000050``, as a number."""
+    high, _, low = text.partition("/")
+    return (int(high, 16) << 32) + int(low, 16)
+
+
+def corruption(said: str) -> str:
+    """Return what ``pgbackrest verify --output=text`` has found wrong; empty if nothing.
+
+    Its exit code tells nothing, and what is sound is not mentioned.
+    """
+    if not re.search(r"(?m)^\s*status: error", said):
+        return ""
+    found, where = [], ""
+    for line in said.splitlines():
+        text = line.strip()
+        if begins := re.match(r"(backup: \S+|archiveId: \S+?),", text):
+            where = begins[1].replace("archiveId:", "WAL of").rstrip(",")
+        elif wrong := re.findall(
+            r"(missing|checksum invalid|size invalid|other): ([1-9]\d*)", text
+        ):
+            found.append(f"{where}: {', '.join(f'{count} files {what}' for what, count in wrong)}")
+        elif text.startswith("No usable"):
+            found.append(text)
+    return "; ".join(found) or words(said)
+
+
+def missing(names: Iterable[str], backups: Iterable[Backup]) -> list[str]:
+    """Return the WAL segments that an archive lacks between the first that it has to have and the last that it has.
+
+    ``pgbackrest verify`` checks those that there are, and notices no gap.
+
+    Args:
+        names: The paths of the files of an archive.
+        backups: The backups of the same server, whose WAL has to be there from start to stop.
+    """
+    there: dict[int, set[int]] = {}
+    for name in names:
+        if found := WAL.match(name.rpartition("/")[2]):
+            line, log, segment = (int(part, 16) for part in found.groups())
+            there.setdefault(line, set()).add(log * SEGMENTS + segment)
+    wanted = {line: set(range(min(has), max(has) + 1)) for line, has in there.items()}
+    for backup in backups:
+        start, stop = backup["archive"]["start"], backup["archive"]["stop"]
+        line, first, last = int(start[:8], 16), number(start), number(stop)
+        wanted.setdefault(line, set()).update(range(first, last + 1))
+    lacking = []
+    for line, segments in sorted(wanted.items()):
+        for one in sorted(segments - there.get(line, set())):
+            lacking.append(f"{line:08X}{one // SEGMENTS:08X}{one % SEGMENTS:08X}")
+    return lacking
+
+
+def number(segment: str) -> int:
+    """Return the number of a WAL segment on its timeline, from its name."""
+    return int(segment[8:16], 16) * SEGMENTS + int(segment[16:24], 16)
+
+
+@dataclass(frozen=True)
+class Repository:
+    """One of the places that backups are kept in."""
+
+    name: str
+    key: int
+    kind: str
+    host: str = ""
+
+    @property
+    def away(self) -> bool:
+        """Tell whether pgBackRest runs there, since it backs up and verifies only where the repository is."""
+        return self.kind == "ssh"
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a repository holds: the stanza's backups, oldest first, and the archives of its servers."""
+
+    backups: list[Backup]
+    archive: str  # the id of the current one, such as 17-1
+
+
+class Stanza:
+    """The stanza of this host's server."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config = config
+        self.name = str(config["stanza"])
+        self.repositories = [Repository(**one) for one in config["repositories"]]
+        self.folder = Path(config["state"])
+        self.scratch = Path(config["scratch"])
+
+    @classmethod
+    def here(cls) -> Stanza:
+        """Return that of this host."""
+        try:
+            return cls(json.loads(CONFIG.read_text()))
+        except OSError as error:
+            raise Failed(f"there are no backups here: {error.strerror}: {CONFIG}") from error
+
+    def repository(self, name: str) -> Repository:
+        """Return a repository by its name."""
+        for one in self.repositories:
+            if one.name == name:
+                return one
+        known = ", ".join(one.name for one in self.repositories)
+        raise Failed(f"repository is {name}, and there is none of that name; known are: {known}")
+
+    def command(self, *arguments: str) -> tuple[str, ...]:
+        """Return a command of pgBackRest's for this stanza."""
+        return ("pgbackrest", f"--stanza={self.name}", "--log-level-console=off", *arguments)
+
+    def ask(self, *arguments: str, **options: Any) -> str:
+        """Run pgBackRest and return what it printed."""
+        return run(*self.command(*arguments), **options).stdout
+
+    def look(self, repository: Repository) -> Look:
+        """Return what a repository holds.
+
+        Raises:
+            Failed: It can't be reached or read; the message says which.
+        """
+        # Not before the server's own process has failed with it: a repository that is away may be slow.
+        said = json.loads(self.ask("info", "--output=json", f"--repo={repository.key}"))
+        if not said:
+            raise Failed(f"repository {repository.name} has no stanza {self.name}; run site.yml")
+        found = said[0]
+        status = found["repo"][0]["status"]
+        if status["code"] not in (0, 2):  # 2 is that there are no backups yet
+            raise Failed(unreadable(repository, str(status["message"])))
+        backups = [one for one in found["backup"] if not one.get("error")]
+        archives = [one["id"] for one in found["archive"]]
+        return Look(backups, archives[-1] if archives else "")
+
+    def settings(self) -> dict[str, str]:
+        """Return what pgBackRest is configured with, in all sections."""
+        parser = configparser.RawConfigParser(strict=False, delimiters=("=",))
+        for path in PGBACKREST:
+            if path.exists():
+                parser.read_string(path.read_text())
+        return {key: value for section in parser for key, value in parser[section].items()}
+
+    # --- What came of what was done --------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Return what is known of the repositories: by name, the last backup and the last drill."""
+        try:
+            said: dict[str, Any] = json.loads((self.folder / "state.json").read_text())
+        except (OSError, ValueError):
+            said = {}
+        known = said.get("repositories", {})
+        return {
+            **said,
+            "repositories": {one.name: known.get(one.name, {}) for one in self.repositories},
+        }
+
+    def note(self, repository: str, **said: Any) -> None:
+        """Keep what came of something, for status.yml and for Prometheus."""
+        with (self.folder / "lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            state = self.state()
+            state["stanza"] = self.name
+            state["repositories"][repository].update(said)
+            write(self.folder / "state.json", json.dumps(state, indent=1) + "\n")
+            write(self.folder / "metrics.prom", metrics(state))
+
+
+def unreadable(repository: Repository, said: str) -> str:
+    """Return why a repository can't be read, in words that tell its key from its files and from the way to it."""
+    garbled = "FormatError" in said or "CryptoError" in said
+    if garbled and "backup.info" in said:
+        return (
+            f"repository {repository.name} can't be read with its passphrase: it is not the one that the repository "
+            f"was made with, or both copies of backup.info are damaged"
+        )
+    if "FileMissingError" in said or "backup.info" in said:
+        return f"repository {repository.name} is corrupted: {words(said)}"
+    return f"repository {repository.name} can't be reached: {words(said)}"
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file that anybody may read, whole or not at all."""
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text)
+    new.chmod(0o644)
+    new.replace(path)
+
+
+METRICS = {
+    "backup_timestamp_seconds": "When the last backup of a repository ended.",
+    "backup_duration_seconds": "How long it took.",
+    "backup_size_bytes": "What it restores to.",
+    "backup_stored_bytes": "What it takes in the repository, with those that it builds on.",
+    "backup_ok": "Whether the last try to take one went well.",
+    "drill_timestamp_seconds": "When the last drill of a repository ended.",
+    "drill_duration_seconds": "How long it took.",
+    "drill_size_bytes": "What it restored.",
+    "drill_ok": "Whether it proved the repository.",
+    "drill_proven_timestamp_seconds": "When a drill last proved the repository.",
+}
+
+
+def metrics(state: Mapping[str, Any]) -> str:
+    """Return what is known as Prometheus's text format; ages follow from times."""
+    values: dict[str, list[tuple[str, float]]] = {}
+    for name, of in state["repositories"].items():
+        backup, drill = of.get("backup", {}), of.get("drill", {})
+        for key, value in (
+            ("backup_timestamp_seconds", backup.get("ended")),
+            ("backup_duration_seconds", backup.get("seconds")),
+            ("backup_size_bytes", backup.get("size")),
+            ("backup_stored_bytes", backup.get("stored")),
+            ("backup_ok", None if "backup_ok" not in of else int(of["backup_ok"])),
+            ("drill_timestamp_seconds", drill.get("ended")),
+            ("drill_duration_seconds", drill.get("seconds")),
+            ("drill_size_bytes", drill.get("size")),
+            ("drill_ok", int(drill["ok"]) if drill else None),
+            ("drill_proven_timestamp_seconds", of.get("proven")),
+        ):
+            if value is not None:
+                values.setdefault(key, []).append((name, value))
+    lines = []
+    for key, of in values.items():
+        lines += [f"# HELP slipway_{key} {METRICS[key]}", f"# TYPE slipway_{key} gauge"]
+        lines += [f'slipway_{key}{{repository="{name}"}} {value:.15g}' for name, value in of]
+    return "\n".join(lines) + "\n"
+
+
+def take(stanza: Stanza, kind: str) -> None:
+    """Take a backup into each repository, whatever becomes of the others, and say what came of each.
+
+    Raises:
+        Failed: One of them has none now.
+    """
+    from tunnel import at_the_repository  # which needs this module
+
+    failed = []
+    for repository in stanza.repositories:
+        began = time.time()
+        try:
+            if repository.away:
+                at_the_repository(stanza, repository, "backup", f"--type={kind}")
+            else:
+                stanza.ask("backup", f"--type={kind}", f"--repo={repository.key}")
+            last = stanza.look(repository).backups[-1]
+        except (Failed, OSError, IndexError) as error:
+            stanza.note(repository.name, backup_ok=False, backup_said=str(error))
+            failed.append(f"{repository.name}: {error}")
+            print(failed[-1], flush=True)
+            continue
+        said = {
+            "label": last["label"],
+            "type": last["type"],
+            "ended": last["timestamp"]["stop"],
+            "seconds": round(time.time() - began, 1),
+            "size": last["info"]["size"],
+            # With block incremental pgBackRest doesn't sum it up, and says what is new alone.
+            "stored": last["info"]["repository"].get("size") or last["info"]["repository"]["delta"],
+            "lsn": last["lsn"]["stop"],
+        }
+        stanza.note(repository.name, backup_ok=True, backup_said="", backup=said)
+        print(
+            f"{repository.name}: {said['type']} backup {said['label']} up to {said['lsn']}, "
+            f"{size(said['size'])}, {size(said['stored'])} in the repository, {said['seconds']:.1f} s",
+            flush=True,
+        )
+    if failed:
+        raise Failed("; ".join(failed))
+
+
+def prepare(stanza: Stanza) -> list[str]:
+    """Make the stanza wherever it is not there yet, and return the repositories where it was made."""
+    said = run(
+        "pgbackrest", f"--stanza={stanza.name}", "--log-level-console=info", "stanza-create"
+    ).stdout
+    made = [
+        one.name
+        for one in stanza.repositories
+        if f"already exists on repo{one.key} and is valid" not in said
+    ]
+    with suppress(OSError):
+        stanza.note(stanza.repositories[0].name)
+    return made

@@ -1,0 +1,286 @@
+"""What pgBackRest says is read as it is meant: corruption, gaps, keys; and a restore begins and ends where it should."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import restore
+import stanza
+import targets
+import tunnel
+from stanza import Failed, Repository, Stanza
+from targets import Target
+
+NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
+# As 2.45 prints it; 2.55 says the same.
+SOUND = """\
+stanza: main
+status: ok
+"""
+CORRUPT = """\
+stanza: main
+status: error
+  archiveId: 15-1, total WAL checked: 6, total valid WAL: 5
+    other: 1
+  backup: 20261128-061849F, status: invalid, total files checked: 964, total valid files: 963
+    checksum invalid: 1
+  backup: 20261128-061849F_20261128-061853D, status: invalid, total files checked: 965, total valid files: 963
+    missing: 1, checksum invalid: 1, size invalid: 0, other: 0
+"""
+GARBLED = "[FormatError] unable to load info file '/r/backup/main/backup.info' or '/r/backup/main/backup.info.copy':\nx"
+
+
+def backup(label: str, start: str, stop: str, lsn: str, at: float, **more: Any) -> dict[str, Any]:
+    """Return a backup as ``pgbackrest info`` has it."""
+    return {
+        "label": label,
+        "archive": {"start": start, "stop": stop},
+        "lsn": {"stop": lsn},
+        "timestamp": {"stop": at},
+        "database": {"id": 1},
+        **more,
+    }
+
+
+FULL = backup("F", "000000010000000000000002", "000000010000000000000003", "0/3000050", 1000)
+DIFF = backup("D", "000000010000000000000005", "000000010000000000000006", "0/6000050", 2000)
+
+
+def wal(*segments: str) -> list[str]:
+    """Return the paths of segments in an archive, with what else there is."""
+    files = [f"{name[:16]}/{name}-{'0' * 40}.zst" for name in segments]
+    return ["00000002.history", "0000000100000000/000000010000000000000002.00000028.backup", *files]
+
+
+def test_a_sound_repository_is_told_from_a_corrupt_one() -> None:
+    assert stanza.corruption(SOUND) == ""
+    assert stanza.corruption("") == ""
+    assert stanza.corruption(CORRUPT) == (
+        "WAL of 15-1: 1 files other; backup: 20261128-061849F: 1 files checksum invalid; "
+        "backup: 20261128-061849F_20261128-061853D: 1 files missing, 1 files checksum invalid"
+    )
+    assert "No usable archive.info file" in stanza.corruption(
+        "stanza: main\nstatus: error\n  No usable archive.info file\n"
+    )
+
+
+def test_a_gap_in_the_wal_is_found_though_verify_says_nothing_of_it() -> None:
+    first = [f"00000001000000000000000{n}" for n in (1, 2, 3)]
+    assert stanza.missing(wal(*first), [FULL]) == []
+    assert stanza.missing(wal(first[0], first[2]), []) == ["000000010000000000000002"]
+    # That of a backup has to be there, though it be before the first or after the last.
+    assert stanza.missing(wal(first[0], first[1]), [FULL]) == ["000000010000000000000003"]
+    assert stanza.missing(wal(first[2]), [FULL]) == ["000000010000000000000002"]
+
+
+def test_segments_go_on_in_the_next_file_of_numbers_and_on_each_timeline() -> None:
+    over = ["0000000100000000000000FF", "000000010000000100000000", "000000010000000100000001"]
+    assert stanza.missing(wal(*over), []) == []
+    assert stanza.missing(wal(over[0], over[2]), []) == [over[1]]
+    other = ["000000020000000100000001", "000000020000000100000003"]
+    assert stanza.missing(wal(*over, *other), []) == ["000000020000000100000002"]
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        (GARBLED, "repository away can't be read with its passphrase"),
+        ("[CryptoError] unable to flush\nbackup.info", "can't be read with its passphrase"),
+        ("[FileMissingError] unable to open backup.info", "repository away is corrupted"),
+        ("[HostConnectError] unable to connect to 's3'", "repository away can't be reached"),
+    ],
+)
+def test_why_a_repository_can_not_be_read_is_told(said: str, wanted: str) -> None:
+    assert wanted in stanza.unreadable(Repository("away", 2, "s3"), said)
+
+
+def test_what_can_not_be_printed_and_hints_are_left_out() -> None:
+    said = "2026-11-28 06:18:56.035 P00   ERROR: [029]: bad \x00\x07 file\nHINT: think\nWARN: no\n"
+    assert stanza.words(said) == "ERROR: [029]: bad file"
+
+
+def test_a_restore_begins_with_the_newest_backup_from_before_its_target() -> None:
+    def label(target: Target, left: dict[int, int] | None = None, timeline: int = 1) -> str:
+        found = targets.pick([FULL, DIFF], target, left or {}, timeline)
+        return found["label"] if found else ""
+
+    assert label(Target()) == "D"
+    assert label(Target("lsn", "0/6000050")) == "D"
+    assert label(Target("lsn", "0/600004F")) == "F"
+    assert label(Target("lsn", "0/1000000")) == ""
+    at = "1970-01-01 00:{:02}:{:02}.000000+00"
+    assert label(Target("time", at.format(33, 20))) == "D"
+    assert label(Target("time", at.format(33, 19))) == "F"
+    assert label(Target("time", at.format(16, 39))) == ""
+
+
+def test_a_backup_of_a_past_that_was_given_up_is_none_to_begin_with() -> None:
+    left = targets.forks("1\t0/5000000\tno recovery target specified\n\n")
+    assert left == {1: 0x5000000}
+    found = targets.pick([FULL, DIFF], Target(), left, 2)
+    assert found and found["label"] == "F"
+    after = backup("2", "000000020000000000000005", "000000020000000000000005", "0/5000100", 3000)
+    found = targets.pick([FULL, DIFF, after], Target(), left, 2)
+    assert found and found["label"] == "2"
+
+
+POINTS = [
+    {
+        "name": "shop_aaaa",
+        "app": "shop",
+        "release": "aaaa",
+        "lsn": "0/10",
+        "timeline": 1,
+        "time": "1",
+    },
+    {
+        "name": "shop_bbbb",
+        "app": "shop",
+        "release": "bbbb",
+        "lsn": "0/20",
+        "timeline": 2,
+        "time": "2",
+    },
+    {
+        "name": "till_bbbb",
+        "app": "till",
+        "release": "bbbb",
+        "lsn": "0/30",
+        "timeline": 2,
+        "time": "3",
+    },
+]
+
+
+def test_a_target_is_all_there_is_or_a_release_or_a_point_or_a_time() -> None:
+    assert targets.resolve("latest", POINTS, NOW).kind == "default"
+    release = targets.resolve("aaaa", POINTS, NOW)
+    assert (release.kind, release.value, release.timeline) == ("lsn", "0/10", 1)
+    assert "--target-exclusive" in release.options("promote")
+    assert "--target-timeline=1" in release.options("promote")
+    assert targets.resolve("till_bbbb", POINTS, NOW).value == "0/30"
+    time = targets.resolve("2026-11-28 12:30:00+01:00", POINTS, NOW)
+    assert (time.kind, time.value) == ("time", "2026-11-28 11:30:00.000000+00")
+
+
+@pytest.mark.parametrize(
+    ("to", "said"),
+    [
+        ("bbbb", "a release of several applications; name one of shop_bbbb, till_bbbb"),
+        ("yesterday", "known are: till_bbbb, shop_bbbb, shop_aaaa"),
+        ("2026-11-28 12:00:01+00:00", "yet to come"),
+    ],
+)
+def test_a_target_that_is_none_is_refused(to: str, said: str) -> None:
+    with pytest.raises(Failed, match=said):
+        targets.resolve(to, POINTS, NOW)
+
+
+def test_restore_points_are_read_from_what_was_released(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    lines = [
+        {"app": "shop", "release": "aaaa", "restore_point": POINTS[0]},
+        {"app": "shop", "release": "cccc"},
+    ]
+    text = "\n".join(map(json.dumps, lines))
+    (tmp_path / "shop/releases.jsonl").write_text(f'{text}\n{{"cut o')
+    assert [point["release"] for point in targets.points(tmp_path)] == ["aaaa"]
+
+
+def test_the_way_back_leads_to_before_the_first_migration_since_a_release_served() -> None:
+    point = {"name": "x", "lsn": "0/10"}
+    lines: list[dict[str, Any]] = [
+        {"release": "a"},
+        {"release": "b", "restore_point": {**point, "name": "b"}},
+        {"release": "c", "status": "failed", "restore_point": {**point, "name": "c"}},
+        {"release": "d", "restore_point": {**point, "name": "d"}},
+    ]
+    assert restore.before(lines, "b")["name"] == "c"
+    assert restore.before(lines, "a")["name"] == "b"
+    assert restore.before([*lines, {"release": "d", "to": "a"}, lines[1]], "a")["name"] == "b"
+    for release, said in (("d", "nothing has migrated since"), ("c", "has never served")):
+        with pytest.raises(Failed, match=said):
+            restore.before(lines, release)
+
+
+CONFIG = {
+    "stanza": "main",
+    "repositories": [
+        {"name": "local", "key": 1, "kind": "local"},
+        {"name": "away", "key": 2, "kind": "ssh", "host": "store"},
+    ],
+    "scratch": "/nowhere",
+}
+
+
+def test_what_came_of_it_is_kept_for_status_and_for_prometheus(tmp_path: Path) -> None:
+    here = Stanza(CONFIG | {"state": str(tmp_path)})
+    here.note("local", backup_ok=True, backup={"ended": 5, "seconds": 1.5, "size": 7, "stored": 3})
+    here.note("away", drill={"ok": False, "said": "no", "ended": 6, "seconds": 2})
+    state = json.loads((tmp_path / "state.json").read_text())
+    assert state["repositories"]["local"]["backup"]["size"] == 7
+    assert state["repositories"]["away"]["drill"]["said"] == "no"
+    lines = (tmp_path / "metrics.prom").read_text().splitlines()
+    assert 'slipway_backup_timestamp_seconds{repository="local"} 5' in lines
+    assert 'slipway_backup_ok{repository="local"} 1' in lines
+    assert 'slipway_drill_ok{repository="away"} 0' in lines
+    assert "# TYPE slipway_drill_ok gauge" in lines
+    assert not any("proven" in line for line in lines)
+    assert (tmp_path / "metrics.prom").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_repository_away_is_told_what_it_needs_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = """\
+[global]
+compress-type=zst
+cmd-ssh=/somewhere
+repo1-path=/here
+repo1-cipher-pass=other=one
+repo2-path=/there
+repo2-host=away
+repo2-host-user=keeper
+repo2-cipher-pass=a=b # c
+
+[main]
+pg1-path=/data
+pg1-socket-path=/run
+"""
+    (tmp_path / "conf").write_text(text)
+    monkeypatch.setattr(stanza, "PGBACKREST", (tmp_path / "conf",))
+    here = Stanza(CONFIG | {"state": "/nowhere"})
+    assert tunnel.configuration(here, here.repositories[1]).splitlines() == [
+        "[global]",
+        "compress-type=zst",
+        "repo1-path=/there",
+        "repo1-cipher-pass=a=b # c",
+        "[main]",
+        "pg1-host=way-back",
+        "pg1-path=/data",
+        "pg1-socket-path=/run",
+    ]
+
+
+REMOTE = "pgbackrest --exec-id=1-2 --log-level-stderr=error --pg1-path=/data --process=0 --remote-type=pg --stanza=main"
+
+
+def test_the_way_back_is_for_this_stanzas_backups_alone() -> None:
+    here = Stanza(CONFIG | {"state": "/nowhere"})
+    assert tunnel.allowed(f"{REMOTE} backup:remote\n", here)[0] == "/usr/bin/pgbackrest"
+    for line in (
+        f"{REMOTE} restore:remote",
+        f"{REMOTE} backup",
+        f"{REMOTE.replace('--stanza=main', '--stanza=other')} backup:remote",
+        f"{REMOTE} --config=/tmp/x backup:remote",
+        f"{REMOTE} --repo1-path=/ backup:remote",
+        f"{REMOTE} --pg1-host=elsewhere backup:remote",
+        f"{REMOTE} --cmd-ssh=/bin/sh backup:remote",
+        "sh -c 'backup:remote'",
+    ):
+        with pytest.raises(Failed, match="serves no backup"):
+            tunnel.allowed(line, here)

@@ -1,4 +1,4 @@
-"""What pgBackRest says is read as it is meant: corruption, gaps, keys; and a restore begins and ends where it should."""
+"""What pgBackRest says is read as it is meant: corruption, gaps, keys; a restore begins and ends where it should."""
 
 from __future__ import annotations
 

@@ -74,19 +74,8 @@ def verify(stanza: Stanza, repository: Repository) -> Backup:
         said = stanza.ask("verify", "--output=text", f"--repo={repository.key}")
     if wrong := corruption(said):
         raise Failed(f"repository {repository.name} is corrupted: {wrong}")
-    archive = f"archive/{stanza.name}/{look.archive}"
-    listed = run(
-        *(
-            "pgbackrest",
-            "--log-level-console=off",
-            f"--repo={repository.key}",
-            "repo-ls",
-            "--recurse",
-            archive,
-        )
-    ).stdout
     current = [one for one in look.backups if look.archive.endswith(f"-{one['database']['id']}")]
-    if gaps := missing(listed.splitlines(), current):
+    if gaps := missing(stanza.archived(repository, look), current):
         more = f" and {len(gaps) - 1} more" if gaps[1:] else ""
         raise Failed(
             f"repository {repository.name} lacks the WAL segment {gaps[0]}{more}: what came after it can't be restored"

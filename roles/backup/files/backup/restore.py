@@ -179,10 +179,12 @@ def over(
     stopped = units(apps)
     began = time.monotonic()
     systemctl("stop", list(stopped))
+    reached = "0/0"
     try:
         if live.answers:
             # All that is committed stays restorable, whatever this is to go back to.
-            live.settle()
+            here = live.settle()
+            reached = here if plan.target.kind == "default" else reached
         systemctl("stop", [live.service])
         data = Data(live, keep)
         try:
@@ -202,6 +204,10 @@ def over(
                 server.own.update(limits(live, live.data))
                 recover(server)
                 found = facts(server)
+                if lsn(found["lsn"]) < lsn(reached):
+                    raise Failed(
+                        f"what came back ends at {found['lsn']}, and the server had come to {reached}"
+                    )
             finally:
                 server.stop()
         except BaseException:

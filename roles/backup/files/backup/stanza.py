@@ -206,6 +206,18 @@ class Stanza:
         archives = [one["id"] for one in found["archive"]]
         return Look(backups, archives[-1] if archives else "")
 
+    def archived(self, repository: Repository, look: Look) -> list[str]:
+        """Return the paths of the files of the current archive."""
+        archive = f"archive/{self.name}/{look.archive}"
+        command = (
+            "pgbackrest",
+            "--log-level-console=off",
+            f"--repo={repository.key}",
+            "repo-ls",
+            "--recurse",
+        )
+        return run(*command, archive).stdout.split()
+
     def settings(self) -> dict[str, str]:
         """Return what pgBackRest is configured with, in all sections."""
         parser = configparser.RawConfigParser(strict=False, delimiters=("=",))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from server import Restored, limits
-from stanza import Backup, Failed, Look, Repository, Stanza, lsn, run
+from stanza import Backup, Failed, Look, Repository, Stanza, lsn, missing, number, run
 
 Point = dict[str, Any]
 
@@ -135,13 +135,16 @@ def choose(stanza: Stanza, repository: Repository, look: Look, target: Target) -
     Raises:
         Failed: There is none from before the target.
     """
-    archive = f"archive/{stanza.name}/{look.archive}"
-    asked = ("pgbackrest", "--log-level-console=off", f"--repo={repository.key}")
-    listed = run(*asked, "repo-ls", "--filter=\\.history$", archive).stdout.split()
-    timeline = target.timeline or max([1, *(int(name[:8], 16) for name in listed)])
+    names = stanza.archived(repository, look)
+    timeline = target.timeline or max(
+        [1, *(int(name[:8], 16) for name in names if ".history" in name)]
+    )
     history = ""
     if timeline > 1:
-        history = run(*asked, "repo-get", f"{archive}/{timeline:08X}.history").stdout
+        path = f"archive/{stanza.name}/{look.archive}/{timeline:08X}.history"
+        history = run(
+            "pgbackrest", "--log-level-console=off", f"--repo={repository.key}", "repo-get", path
+        ).stdout
     own = [one for one in look.backups if look.archive.endswith(f"-{one['database']['id']}")]
     found = pick(own, target, forks(history), timeline)
     if not found:

@@ -75,7 +75,7 @@ def main() -> int:
                 elif given.verb == "restore":
                     said |= restore.beside(plan)
                 print(json.dumps(said))
-    except (Failed, OSError) as error:
+    except (Failed, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

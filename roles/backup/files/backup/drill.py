@@ -170,7 +170,7 @@ def drill(stanza: Stanza, name: str) -> None:
         began = time.time()
         try:
             found = prove(stanza, repository)
-        except (Failed, OSError) as error:
+        except (Failed, OSError, ValueError) as error:
             said = {
                 "ok": False,
                 "said": str(error),

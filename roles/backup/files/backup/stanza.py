@@ -10,7 +10,6 @@ import re
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -194,8 +193,9 @@ class Stanza:
         Raises:
             Failed: It can't be reached or read; the message says which.
         """
-        # Not before the server's own process has failed with it: a repository that is away may be slow.
-        said = json.loads(self.ask("info", "--output=json", f"--repo={repository.key}"))
+        # Not strict: of a file that a wrong key has decrypted it quotes what is no text.
+        text = self.ask("info", "--output=json", f"--repo={repository.key}")
+        said = json.loads(text, strict=False)
         if not said:
             raise Failed(f"repository {repository.name} has no stanza {self.name}; run site.yml")
         found = said[0]
@@ -329,7 +329,7 @@ def take(stanza: Stanza, kind: str) -> None:
             else:
                 stanza.ask("backup", f"--type={kind}", f"--repo={repository.key}")
             last = stanza.look(repository).backups[-1]
-        except (Failed, OSError, IndexError) as error:
+        except (Failed, OSError, ValueError, IndexError) as error:
             stanza.note(repository.name, backup_ok=False, backup_said=str(error))
             failed.append(f"{repository.name}: {error}")
             print(failed[-1], flush=True)
@@ -364,6 +364,4 @@ def prepare(stanza: Stanza) -> list[str]:
         for one in stanza.repositories
         if f"already exists on repo{one.key} and is valid" not in said
     ]
-    with suppress(OSError):
-        stanza.note(stanza.repositories[0].name)
     return made

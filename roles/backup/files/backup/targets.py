@@ -152,6 +152,14 @@ def choose(stanza: Stanza, repository: Repository, look: Look, target: Target) -
         raise Failed(
             f"repository {repository.name} has no backup from before {target.words}{first}"
         )
+    # PostgreSQL would take a gap for the end, and say nothing.
+    begins = number(found["archive"]["start"])
+    gaps = [one for one in missing(names, [found]) if number(one) >= begins]
+    if gaps and target.kind == "default":
+        raise Failed(
+            f"repository {repository.name} lacks the WAL segment {gaps[0]}: what came after it can't be restored. "
+            "What came before can: write a time"
+        )
     return found
 
 

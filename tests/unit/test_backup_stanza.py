@@ -256,6 +256,7 @@ pg1-socket-path=/run
     here = Stanza(CONFIG | {"state": "/nowhere"})
     assert tunnel.configuration(here, here.repositories[1]).splitlines() == [
         "[global]",
+        "lock-path=filled in there",
         "compress-type=zst",
         "repo1-path=/there",
         "repo1-cipher-pass=a=b # c",

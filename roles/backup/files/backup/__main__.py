@@ -20,6 +20,7 @@ from pathlib import Path
 
 import restore
 from drill import drill
+from server import Live
 from stanza import Failed, Stanza, prepare, take
 
 
@@ -58,7 +59,8 @@ def main() -> int:
             case "drill":
                 drill(stanza, given.repository)
             case "prepare":
-                print("made: " + " ".join(prepare(stanza)))
+                system = Live(stanza).query("SELECT system_identifier FROM pg_control_system()")
+                print("made: " + " ".join(prepare(stanza, system)))
             case "remove":
                 print(json.dumps({"removed": restore.remove(stanza)}))
             case "back":

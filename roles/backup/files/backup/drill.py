@@ -66,8 +66,6 @@ def verify(stanza: Stanza, repository: Repository) -> Backup:
         Failed: One is missing or damaged; the message says which.
     """
     look = stanza.look(repository)
-    if not look.backups:
-        raise Failed(f"repository {repository.name} has no backup yet")
     if repository.away:
         said = at_the_repository(stanza, repository, "verify", "--output=text")
     else:

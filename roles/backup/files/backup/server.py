@@ -28,7 +28,19 @@ def query(folder: Path | str, statement: str, database: str = "postgres") -> str
         statement: Statements, which are read as psql's standard input.
         database: Where they are executed.
     """
-    command = (*PSQL, "-v", "ON_ERROR_STOP=1", "-h", str(folder), "-p", "5432", "-d", database, "-f", "-")
+    command = (
+        *PSQL,
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-h",
+        str(folder),
+        "-p",
+        "5432",
+        "-d",
+        database,
+        "-f",
+        "-",
+    )
     return run(
         *command, input=statement, env={**os.environ, "PGCONNECT_TIMEOUT": "10"}
     ).stdout.strip()

@@ -187,23 +187,31 @@ class Stanza:
         """Run pgBackRest and return what it printed."""
         return run(*self.command(*arguments), **options).stdout
 
-    def look(self, repository: Repository) -> Look:
-        """Return what a repository holds.
+    def info(self, repository: Repository) -> tuple[int, dict[str, Any]]:
+        """Return a repository's status, 0 for fine, 1 without the stanza, 2 without a backup, and what it says besides.
 
         Raises:
             Failed: It can't be reached or read; the message says which.
         """
         # Not strict: of a file that a wrong key has decrypted it quotes what is no text.
         text = self.ask("info", "--output=json", f"--repo={repository.key}")
-        said = json.loads(text, strict=False)
-        if not said:
-            raise Failed(f"repository {repository.name} has no stanza {self.name}; run site.yml")
-        found = said[0]
-        status = found["repo"][0]["status"]
-        if status["code"] not in (0, 2):  # 2 is that there are no backups yet
+        said: dict[str, Any] = next(iter(json.loads(text, strict=False)), {})
+        status = (said.get("repo") or [said])[0].get("status", {"code": 1, "message": ""})
+        if status["code"] not in (0, 1, 2):
             raise Failed(unreadable(repository, str(status["message"])))
-        backups = [one for one in found["backup"] if not one.get("error")]
-        archives = [one["id"] for one in found["archive"]]
+        return int(status["code"]), said
+
+    def look(self, repository: Repository) -> Look:
+        """Return what a repository holds.
+
+        Raises:
+            Failed: It can't be reached or read, or has nothing of this stanza; the message says which.
+        """
+        status, said = self.info(repository)
+        if status == 1:
+            raise Failed(f"repository {repository.name} has no stanza {self.name}; run site.yml")
+        backups = [one for one in said["backup"] if not one.get("error")]
+        archives = [one["id"] for one in said["archive"]]
         return Look(backups, archives[-1] if archives else "")
 
     def archived(self, repository: Repository, look: Look) -> list[str]:
@@ -354,14 +362,27 @@ def take(stanza: Stanza, kind: str) -> None:
         raise Failed("; ".join(failed))
 
 
-def prepare(stanza: Stanza) -> list[str]:
-    """Make the stanza wherever it is not there yet, and return the repositories where it was made."""
-    said = run(
-        "pgbackrest", f"--stanza={stanza.name}", "--log-level-console=info", "stanza-create"
-    ).stdout
-    made = [
-        one.name
-        for one in stanza.repositories
-        if f"already exists on repo{one.key} and is valid" not in said
-    ]
+def prepare(stanza: Stanza, system: str) -> list[str]:
+    """Make the stanza wherever it is not there yet, and return the repositories where it was made.
+
+    Args:
+        stanza: The stanza.
+        system: The identifier of this host's server.
+
+    Raises:
+        Failed: One of them has it of another server; then it is made nowhere.
+    """
+    made = []
+    for repository in stanza.repositories:
+        status, said = stanza.info(repository)
+        if status == 1:
+            made.append(repository.name)
+        elif str(said["db"][-1]["system-id"]) != system:
+            raise Failed(
+                f"repository {repository.name} has the stanza {stanza.name} of another server. If this host takes its "
+                f"place: ansible-playbook playbooks/restore.yml -e to=latest -e live={stanza.name}, and then site.yml "
+                "again. If not, give it another name by backup_stanza"
+            )
+    if made:
+        stanza.ask("stanza-create")
     return made

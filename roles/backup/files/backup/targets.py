@@ -147,8 +147,10 @@ def choose(stanza: Stanza, repository: Repository, look: Look, target: Target) -
         ).stdout
     own = [one for one in look.backups if look.archive.endswith(f"-{one['database']['id']}")]
     found = pick(own, target, forks(history), timeline)
+    if not own:
+        raise Failed(f"repository {repository.name} has no backup yet")
     if not found:
-        first = f"; its first one ended {moment(own[0]['timestamp']['stop'])}" if own else ""
+        first = f"; its first one ended {moment(own[0]['timestamp']['stop'])}"
         raise Failed(
             f"repository {repository.name} has no backup from before {target.words}{first}"
         )

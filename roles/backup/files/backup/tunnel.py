@@ -40,8 +40,9 @@ threading.Event().wait(60)
 """
 REMOTE = """set -eu; umask 077; d=$(mktemp -d -p "$HOME" slipway.XXXXXXXX)
 trap 'rm -rf "$d" "$SLIPWAY_WAY_BACK"' EXIT
-cat > "$d/conf"; printf %s {relay} > "$d/relay"; chmod 0700 "$d/relay"; mkdir -p "$HOME/slipway-lock"
-pgbackrest --config="$d/conf" --config-include-path="$d/none" --cmd-ssh="$d/relay" --lock-path="$HOME/slipway-lock" \
+sed "s|^lock-path=.*|lock-path=$HOME/slipway-lock|" > "$d/conf"
+printf %s {relay} > "$d/relay"; chmod 0700 "$d/relay"; mkdir -p "$d/none" "$HOME/slipway-lock"
+pgbackrest --config="$d/conf" --config-include-path="$d/none" --cmd-ssh="$d/relay" \
     --log-level-file=off --log-level-console=off {arguments}
 """
 GLOBAL = (
@@ -58,7 +59,7 @@ def configuration(stanza: Stanza, repository: Repository) -> str:
     """Return pgBackRest's configuration as it has to be at a repository: that is the only one there, and local."""
     settings = stanza.settings()
     prefix = f"repo{repository.key}-"
-    lines = ["[global]"]
+    lines = ["[global]", "lock-path=filled in there"]
     for key, value in settings.items():
         if key.startswith(prefix) and not key.startswith(f"{prefix}host"):
             lines.append(f"repo1-{key.removeprefix(prefix)}={value}")

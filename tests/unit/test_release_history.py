@@ -93,3 +93,11 @@ def test_a_line_that_a_crash_has_cut_off_hides_no_other(tmp_path: Path) -> None:
 def test_what_has_served_is_told_from_what_never_did() -> None:
     lines = [released("a"), failed("b"), released("c"), back("c", "a"), failed("d"), back("a", "e")]
     assert slots.served(lines) == {"a", "c", "e"}
+
+
+def test_a_release_that_has_migrated_has_a_restore_point_for_the_ledger(tmp_path: Path) -> None:
+    assert slots.restore_point(tmp_path) == {}
+    (tmp_path / "restore_point").write_text('{"name": "shop_a", "lsn": "0/10"}\n')
+    assert slots.restore_point(tmp_path) == {"restore_point": {"name": "shop_a", "lsn": "0/10"}}
+    (tmp_path / "restore_point").write_text('{"name"')
+    assert slots.restore_point(tmp_path) == {}

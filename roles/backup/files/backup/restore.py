@@ -15,7 +15,7 @@ from typing import Any
 
 from server import Live, Restored, emptied, facts, limits, room, scratch
 from stanza import Backup, Failed, Repository, Stanza, lsn, run, size
-from targets import Point, Target, bring, choose, moment, points, resolve
+from targets import Point, Target, bring, choose, fetch, moment, points, resolve
 
 UNIT = "slipway-scratch.service"
 PRIVATE = Path("/run/slipway-restore")
@@ -103,7 +103,7 @@ def beside(plan: Plan) -> dict[str, Any]:
         root=True,
     )
     wait(lambda: bool(server.query("SELECT 1")), "the scratch server")
-    return {**found, **measured(server.data, began), "socket": str(folder)}
+    return {**found, **measured(plan, began), "socket": str(folder)}
 
 
 def remove(stanza: Stanza) -> bool:
@@ -137,17 +137,10 @@ def wait(answers: Any, what: str, patience: float = 300) -> None:
     raise Failed(f"{what} doesn't answer")
 
 
-def measured(data: Path, began: float) -> dict[str, Any]:
-    """Return how large restored data is and how long that took."""
-    bytes_ = int(run("du", "--summarize", "--bytes", str(data), ok=(0, 1)).stdout.split()[0])
-    seconds = time.monotonic() - began
-    per = seconds / (bytes_ / 1e9)
-    return {
-        "bytes": bytes_,
-        "size": size(bytes_),
-        "seconds": round(seconds, 1),
-        "seconds_per_gb": round(per, 1),
-    }
+def measured(plan: Plan, began: float) -> dict[str, Any]:
+    """Return how long a restore took, for what the backup holds."""
+    seconds, data = time.monotonic() - began, plan.backup["info"]["size"]
+    return {"seconds": round(seconds, 1), "seconds_per_gb": round(seconds / (data / 1e9), 1)}
 
 
 def units(apps: Iterable[str]) -> dict[str, str]:
@@ -198,9 +191,8 @@ def over(
             PRIVATE.mkdir(mode=0o700, exist_ok=True)
             shutil.chown(PRIVATE, "postgres", "postgres")
             try:
-                wanted = [f"--repo={plan.repository.key}", f"--set={plan.backup['label']}"]
-                wanted += ["--delta"] if data.sound else []
-                stanza.ask(*wanted, *plan.target.options("promote"), "restore")
+                delta = ("--delta",) if data.sound else ()
+                fetch(stanza, plan.repository, plan.backup, *delta, *plan.target.options("promote"))
                 server.own.update(limits(live, live.data))
                 recover(server)
                 found = facts(server)
@@ -227,7 +219,7 @@ def over(
     run("systemctl", "start", "--no-block", "slipway-backup@incr.service", root=True)
     return {
         **found,
-        **measured(live.data, began),
+        **measured(plan, began),
         "stopped": list(stopped),
         "to_migrate": forgotten,
     }

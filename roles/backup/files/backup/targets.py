@@ -170,6 +170,20 @@ def moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def fetch(stanza: Stanza, repository: Repository, backup: Backup, *options: str) -> None:
+    """Have pgBackRest restore a backup.
+
+    Raises:
+        Failed: It could not; the message is why.
+    """
+    try:
+        stanza.ask(f"--repo={repository.key}", f"--set={backup['label']}", *options, "restore")
+    except Failed as error:
+        if "No space left" in str(error):
+            raise Failed("the disk that is restored to is full") from error
+        raise Failed(f"repository {repository.name} could not be restored from: {error}") from error
+
+
 def bring(
     stanza: Stanza,
     repository: Repository,
@@ -192,15 +206,10 @@ def bring(
         Failed: It could not be restored; the message is why.
     """
     run("mkdir", "--mode=0700", str(restored.data))
-    wanted = [f"--repo={repository.key}", f"--set={backup['label']}", f"--pg1-path={restored.data}"]
     # Tablespaces would go where the live server has its own.
-    wanted += ["--archive-mode=off", f"--tablespace-map-all={restored.folder}/tablespaces"]
-    try:
-        stanza.ask(*wanted, *target.options(action), "restore")
-    except Failed as error:
-        if "No space left" in str(error):
-            raise Failed(f"the disk of {restored.data} is full") from error
-        raise Failed(f"repository {repository.name} could not be restored from: {error}") from error
+    elsewhere = f"--tablespace-map-all={restored.folder}/tablespaces"
+    where = (f"--pg1-path={restored.data}", "--archive-mode=off", elsewhere)
+    fetch(stanza, repository, backup, *where, *target.options(action))
     settings = limits(restored.live, restored.data)
     lines = "".join(f"{name} = {value}\n" for name, value in settings.items())
     run(

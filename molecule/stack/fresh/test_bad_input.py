@@ -76,6 +76,33 @@ def test_a_disk_that_is_too_small() -> None:
     assert "baseline_disk_free_min_mb" in said
 
 
+def test_a_repository_that_can_not_be() -> None:
+    away = {
+        "name": "away",
+        "type": "s3",
+        "bucket": "b",
+        "endpoint": "s3.example.org",
+        "access_key": "a",
+    }
+    said = refused(
+        "-e", json.dumps({"backup_repositories": [away | {"passphrase": "only-a-secret"}]})
+    )
+    assert "stack13: backup_repositories[0].secret_key: is missing; type s3 needs it" in said
+    assert "backup_repositories[0].passphrase: must be a text of 20 characters" in said
+    assert "only-a-secret" not in said
+
+
+def test_a_time_for_backups_that_is_none() -> None:
+    said = refused("-e", "backup_full_on=weakly")
+    assert "stack13: backup_full_on must be a time as systemd.time(7) writes it" in said
+
+
+def test_an_option_of_backups_that_there_is_not() -> None:
+    said = refused("-e", "backup_enable=false")
+    assert "stack13 has a variable that the role backup doesn't know: backup_enable" in said
+    assert "did you mean backup_enabled?" in said
+
+
 def test_a_dry_run_changes_nothing_and_foresees_the_stack() -> None:
     for name in ("stack13", "stack12"):
         Stack(name, HOST.ca).run("apt-get update -q")  # a dry run can't, and asks for it

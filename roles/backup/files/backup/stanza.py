@@ -320,44 +320,50 @@ def metrics(state: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def into(stanza: Stanza, repository: Repository, kind: str) -> str:
+    """Take a backup into a repository, note and print what came of it, and return what failed; empty if nothing did."""
+    from tunnel import at_the_repository  # which needs this module
+
+    began = time.time()
+    try:
+        if repository.away:
+            at_the_repository(stanza, repository, "backup", f"--type={kind}")
+        else:
+            stanza.ask("backup", f"--type={kind}", f"--repo={repository.key}")
+        last = stanza.look(repository).backups[-1]
+    except (Failed, OSError, ValueError, IndexError) as error:
+        stanza.note(repository.name, backup_ok=False, backup_said=str(error))
+        print(f"{repository.name}: {error}", flush=True)
+        return f"{repository.name}: {error}"
+    stored = last["info"]["repository"]
+    said = {
+        "label": last["label"],
+        "type": last["type"],
+        "ended": last["timestamp"]["stop"],
+        "seconds": round(time.time() - began, 1),
+        "size": last["info"]["size"],
+        # With block incremental pgBackRest doesn't sum it up, and says what is new alone.
+        "stored": stored.get("size") or stored["delta"],
+        "lsn": last["lsn"]["stop"],
+    }
+    stanza.note(repository.name, backup_ok=True, backup_said="", backup=said)
+    print(
+        f"{repository.name}: {said['type']} backup {said['label']} up to {said['lsn']}, "
+        f"{size(said['size'])}, {size(said['stored'])} in the repository, {said['seconds']:.1f} s",
+        flush=True,
+    )
+    return ""
+
+
 def take(stanza: Stanza, kind: str) -> None:
     """Take a backup into each repository, whatever becomes of the others, and say what came of each.
 
     Raises:
         Failed: One of them has none now.
     """
-    from tunnel import at_the_repository  # which needs this module
-
-    failed = []
-    for repository in stanza.repositories:
-        began = time.time()
-        try:
-            if repository.away:
-                at_the_repository(stanza, repository, "backup", f"--type={kind}")
-            else:
-                stanza.ask("backup", f"--type={kind}", f"--repo={repository.key}")
-            last = stanza.look(repository).backups[-1]
-        except (Failed, OSError, ValueError, IndexError) as error:
-            stanza.note(repository.name, backup_ok=False, backup_said=str(error))
-            failed.append(f"{repository.name}: {error}")
-            print(failed[-1], flush=True)
-            continue
-        said = {
-            "label": last["label"],
-            "type": last["type"],
-            "ended": last["timestamp"]["stop"],
-            "seconds": round(time.time() - began, 1),
-            "size": last["info"]["size"],
-            # With block incremental pgBackRest doesn't sum it up, and says what is new alone.
-            "stored": last["info"]["repository"].get("size") or last["info"]["repository"]["delta"],
-            "lsn": last["lsn"]["stop"],
-        }
-        stanza.note(repository.name, backup_ok=True, backup_said="", backup=said)
-        print(
-            f"{repository.name}: {said['type']} backup {said['label']} up to {said['lsn']}, "
-            f"{size(said['size'])}, {size(said['stored'])} in the repository, {said['seconds']:.1f} s",
-            flush=True,
-        )
+    with (stanza.folder / "backing-up").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one after the other: pgBackRest would refuse the second
+        failed = [said for one in stanza.repositories if (said := into(stanza, one, kind))]
     if failed:
         raise Failed("; ".join(failed))
 

@@ -68,6 +68,8 @@ def test_each_repository_has_its_number_and_its_own_settings(host: Host) -> None
     assert "repo2-storage-ca-file" not in said
     assert said["repo3-host"] == "store"  # as ssh's own configuration calls it
     assert said["repo3-host-user"] == "keeper"
+    # Debian's own, which the account there may not read.
+    assert said["repo3-host-config"] == "/dev/null"
     assert said["repo3-path"] == "/srv/backups"
     assert "repo3-type" not in said
     assert said["cmd-ssh"] == "/usr/local/lib/slipway/backup/ssh"

@@ -178,8 +178,12 @@ def over(
             # All that is committed stays restorable, whatever this is to go back to.
             here = live.settle()
             reached = here if plan.target.kind == "default" else reached
-        systemctl("stop", [live.service])
         data = Data(live, keep)
+        if (
+            not data.sound
+        ):  # a server without its files would wait for its clients, or for its next look at them
+            run("systemctl", "kill", "--signal=SIGQUIT", live.service, root=True, ok=(0, 1))
+        systemctl("stop", [live.service])
         try:
             data.put_aside(plan.backup["info"]["size"])
             server = Restored(

@@ -70,7 +70,11 @@ def resolve(to: str, known: Iterable[Point], now: datetime) -> Target:
     """
     if to == "latest":
         return Target()
-    named = [point for point in known if to in (point["name"], point["release"])]
+    named = [
+        point
+        for point in known
+        if to in (point["name"], point["release"], f"{point['timeline']}:{point['lsn']}")
+    ]
     if named:
         if len({point["name"] for point in named}) > 1:
             names = ", ".join(sorted({point["name"] for point in named}))

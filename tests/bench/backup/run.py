@@ -3,9 +3,9 @@
 
     tests/bench/backup/run.py [GB [ROUNDS]]        1 GB, 3 rounds unless told
 
-On one fresh Debian 13 host with a local repository and a database of pgbench. Each round takes a full backup, proves it,
-restores it beside the live server, and restores it over the live server twice: with the data there, of which a part has
-changed (--delta), and with the data gone. Prints seconds (median, min, max) and seconds a gigabyte in Markdown.
+On one fresh Debian 13 host with a local repository and a database of pgbench. Each round takes a full backup, proves
+it, restores it beside the live server, and restores it over the live server twice: with the data there, of which a part
+has changed (--delta), and with the data gone. Prints seconds (median, min, max) and seconds a gigabyte in Markdown.
 """
 
 from __future__ import annotations

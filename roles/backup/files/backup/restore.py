@@ -89,15 +89,11 @@ def beside(plan: Plan) -> dict[str, Any]:
         word for key, value in server.settings({}).items() for word in ("-c", f"{key}={value}")
     ]
     run(
+        *("systemd-run", "--quiet", "--collect", f"--unit={UNIT}", "--uid=postgres"),
         *(
-            "systemd-run",
-            "--quiet",
-            "--collect",
-            f"--unit={UNIT}",
-            "--uid=postgres",
-            "--property=PrivateNetwork=yes",
+            f"--property={one}"
+            for one in ("PrivateNetwork=yes", "KillMode=mixed", "KillSignal=SIGINT")
         ),
-        *("--property=KillMode=mixed", "--property=KillSignal=SIGINT"),
         "--description=A database that was restored beside the live one",
         *(str(live.bin / "postgres"), "-D", str(server.data), *options),
         root=True,
@@ -157,82 +153,73 @@ def units(apps: Iterable[str]) -> dict[str, str]:
 
 
 def over(
-    plan: Plan, apps: Iterable[str], wait_for: Iterable[str], keep: bool, root: Path
+    plan: Plan, apps: Iterable[str], leave: list[str], keep: bool, root: Path
 ) -> dict[str, Any]:
     """Restore over the live server, and return what came of it. Whatever fails, what there was is put back.
 
     Args:
         plan: What is to be restored.
         apps: Applications, whose units are stopped for the time.
-        wait_for: Those of them that are not started again here.
+        leave: Those of them that are not started again here, unless it fails.
         keep: Whether what there is is kept aside until the restored server is up.
         root: The folder of the applications' releases.
     """
-    live, stanza = Live(plan.stanza), plan.stanza
-    stopped = units(apps)
-    began = time.monotonic()
-    systemctl("stop", list(stopped))
-    reached = "0/0"
+    live, began, stopped = Live(plan.stanza), time.monotonic(), units(apps)
+    systemctl("stop", *stopped)
     try:
-        if live.answers:
-            # All that is committed stays restorable, whatever this is to go back to.
-            here = live.settle()
-            reached = here if plan.target.kind == "default" else reached
+        # All that is committed stays restorable, whatever this is to go back to.
+        reached = live.settle() if live.answers else "0/0"
         data = Data(live, keep)
-        if (
-            not data.sound
-        ):  # a server without its files would wait for its clients, or for its next look at them
-            run("systemctl", "kill", "--signal=SIGQUIT", live.service, root=True, ok=(0, 1))
-        systemctl("stop", [live.service])
+        if not data.sound:  # a server without its files would wait until it looks for them
+            with suppress(Failed):
+                systemctl("kill", "--signal=SIGQUIT", live.service)
+        systemctl("stop", live.service)
         try:
             data.put_aside(plan.backup["info"]["size"])
-            server = Restored(
-                live,
-                live.data,
-                PRIVATE,
-                {"config_file": f"{live.config}/postgresql.conf", "external_pid_file": ""},
-            )
-            PRIVATE.mkdir(mode=0o700, exist_ok=True)
-            shutil.chown(PRIVATE, "postgres", "postgres")
-            try:
-                delta = ("--delta",) if data.sound else ()
-                fetch(stanza, plan.repository, plan.backup, *delta, *plan.target.options("promote"))
-                server.own.update(limits(live, live.data))
-                recover(server)
-                found = facts(server)
-                if lsn(found["lsn"]) < lsn(reached):
-                    raise Failed(
-                        f"what came back ends at {found['lsn']}, and the server had come to {reached}"
-                    )
-            finally:
-                server.stop()
+            found = replace(plan, live, data.sound)
+            if plan.target.kind == "default" and lsn(found["lsn"]) < lsn(reached):
+                raise Failed(
+                    f"what came back ends at {found['lsn']}; the server had come to {reached}"
+                )
         except BaseException:
             data.put_back()
+            with suppress(Failed):  # if there was nothing, there is nothing to start
+                systemctl("start", live.service)
             raise
-        finally:
-            systemctl("start", [live.service])
+        systemctl("start", live.service)
         wait(lambda: live.answers, "the restored server")
         data.forget()
         forgotten = forget(points(root), found["lsn"], root)
     except BaseException:
-        wait_for = ()
+        leave = []
         raise
     finally:
-        systemctl("start", [unit for unit, app in stopped.items() if app not in set(wait_for)])
+        systemctl("start", *(unit for unit, app in stopped.items() if app not in leave))
     # The next restore begins with what is there now.
-    run("systemctl", "start", "--no-block", "slipway-backup@incr.service", root=True)
-    return {
-        **found,
-        **measured(plan, began),
-        "stopped": list(stopped),
-        "to_migrate": forgotten,
-    }
+    systemctl("start", "--no-block", "slipway-backup@incr.service")
+    return {**found, **measured(plan, began), "stopped": list(stopped), "to_migrate": forgotten}
 
 
-def systemctl(verb: str, names: list[str]) -> None:
-    """Have systemd do something with units."""
-    if names:
-        run("systemctl", verb, *names, root=True)
+def replace(plan: Plan, live: Live, sound: bool) -> dict[str, Any]:
+    """Restore in the place of the live data and recover it, where nobody else gets in, and return what it is."""
+    own = {"config_file": f"{live.config}/postgresql.conf", "external_pid_file": ""}
+    server = Restored(live, live.data, PRIVATE, own)
+    PRIVATE.mkdir(mode=0o700, exist_ok=True)
+    shutil.chown(PRIVATE, "postgres", "postgres")
+    delta = ("--delta",) if sound else ()
+    try:
+        fetch(plan.stanza, plan.repository, plan.backup, *delta, *plan.target.options("promote"))
+        server.own |= limits(live, live.data)
+        recover(server)
+        return facts(server)
+    finally:
+        server.stop()
+
+
+def systemctl(verb: str, *words: str) -> None:
+    """Have systemd do something with units; nothing where there are none."""
+    if words:
+        run("systemctl", verb, *words, root=True)
 
 
 class Data:

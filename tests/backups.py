@@ -6,13 +6,15 @@ import json
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from tests.load import query
 from tests.stack import ROOT, Stack, eventually, play
+
+Figure = Callable[[str], None]  # keeps a figure, to be shown at the end
 
 INVENTORY = ROOT / "molecule/backup/inventory"
 SCRATCH = ROOT / ".slipway/backup"

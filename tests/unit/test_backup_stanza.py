@@ -77,6 +77,19 @@ def test_a_gap_in_the_wal_is_found_though_verify_says_nothing_of_it() -> None:
     assert stanza.missing(wal(first[2]), [FULL]) == ["000000010000000000000002"]
 
 
+def test_a_gap_from_before_the_newest_full_backup_is_past_mending() -> None:
+    listed = wal(*(f"00000001000000000000000{n}" for n in (1, 3, 4, 6)))
+    first = backup(
+        "F", "000000010000000000000001", "000000010000000000000001", "0/1000050", 1, type="full"
+    )
+    second = backup(
+        "G", "000000010000000000000004", "000000010000000000000004", "0/4000050", 2, type="full"
+    )
+    gaps = ["000000010000000000000002", "000000010000000000000005"]
+    assert stanza.missing(listed, [first]) == gaps
+    assert stanza.missing(listed, [first, second]) == gaps[1:]
+
+
 def test_segments_go_on_in_the_next_file_of_numbers_and_on_each_timeline() -> None:
     over = ["0000000100000000000000FF", "000000010000000100000000", "000000010000000100000001"]
     assert stanza.missing(wal(*over), []) == []

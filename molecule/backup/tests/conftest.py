@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from tests.backups import SCRATCH, Kept, hosts
+from tests.backups import SCRATCH, Figure, Kept, hosts
 from tests.load import Source
 from tests.stack import eventually, shows_journals
 
-Figure = Callable[[str], None]
 lines: list[str] = []
 
 

@@ -6,10 +6,8 @@ import time
 import uuid
 
 import pytest
-from tests.backups import Kept, figures, run
+from tests.backups import Figure, Kept, figures, run
 from tests.stack import said
-
-from .conftest import Figure
 
 SOCKET = "/var/lib/slipway/scratch/restored"
 

@@ -8,11 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from tests.backups import Kept, run, serves
+from tests.backups import Figure, Kept, run, serves
 from tests.load import Source, State
 from tests.stack import said
-
-from .conftest import Figure
 
 LIMIT = ("--limit", "bak13")
 BACK = ("playbooks/rollback.yml", *LIMIT, "-e", "with_database=true")

@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 import time
 
-from tests.backups import Kept, figures, run, serves
+from tests.backups import Figure, Kept, figures, run, serves
 from tests.load import query, traffic
-
-from .conftest import Figure
 
 DATA = "/var/lib/postgresql/17/main"
 SECONDS = 25  # of writing

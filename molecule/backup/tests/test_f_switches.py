@@ -54,9 +54,10 @@ def test_a_dry_run_on_a_converged_host_says_that_nothing_changes(stacks: list[Ke
     done = run(*SITE, "--check", "--diff")
     assert done.returncode == 0, done.stdout[-4000:]
     assert {changes(done)[stack.name] for stack in stacks} == {0}, done.stdout
+    assert "WARNING" not in done.stdout
 
 
-def test_no_warning_where_a_repository_is_away(stack: Kept) -> None:
+def test_a_host_that_keeps_them_on_itself_alone_is_warned_of() -> None:
     done = run(
         *SITE, "-e", '{"backup_repositories": [{"name": "local", "type": "local"}]}', "--check"
     )

@@ -99,10 +99,10 @@ def corruption(said: str) -> str:
     return "; ".join(found) or words(said)
 
 
-def missing(names: Iterable[str], backups: Iterable[Backup]) -> list[str]:
-    """Return the WAL segments that an archive lacks between the first that it has to have and the last that it has.
+def missing(names: Iterable[str], backups: list[Backup]) -> list[str]:
+    """Return the WAL segments that an archive lacks from the newest full backup on, up to the last that it has.
 
-    ``pgbackrest verify`` checks those that there are, and notices no gap.
+    ``pgbackrest verify`` checks those that there are, and notices no gap. One from before that backup is past mending.
 
     Args:
         names: The paths of the files of an archive.
@@ -118,11 +118,14 @@ def missing(names: Iterable[str], backups: Iterable[Backup]) -> list[str]:
         start, stop = backup["archive"]["start"], backup["archive"]["stop"]
         line, first, last = int(start[:8], 16), number(start), number(stop)
         wanted.setdefault(line, set()).update(range(first, last + 1))
-    lacking = []
-    for line, segments in sorted(wanted.items()):
-        for one in sorted(segments - there.get(line, set())):
-            lacking.append(f"{line:08X}{one // SEGMENTS:08X}{one % SEGMENTS:08X}")
-    return lacking
+    full = [backup["archive"]["start"] for backup in backups if backup.get("type") == "full"]
+    since = (int(full[-1][:8], 16), number(full[-1])) if full else (0, 0)
+    return [
+        f"{line:08X}{one // SEGMENTS:08X}{one % SEGMENTS:08X}"
+        for line, segments in sorted(wanted.items())
+        for one in sorted(segments - there.get(line, set()))
+        if (line, one) >= since
+    ]
 
 
 def number(segment: str) -> int:

@@ -215,7 +215,9 @@ def test_the_way_back_leads_to_before_the_first_migration_since_a_release_served
     ]
     assert restore.before(lines, "b")["name"] == "c"
     assert restore.before(lines, "a")["name"] == "b"
-    assert restore.before([*lines, {"release": "d", "to": "a"}, lines[1]], "a")["name"] == "b"
+    later = {"release": "e", "restore_point": {**point, "name": "e"}}
+    returned = {"release": "d", "to": "a", "status": "rolled_back"}
+    assert restore.before([*lines, returned, later], "a")["name"] == "e"
     for release, said in (("d", "nothing has migrated since"), ("c", "has never served")):
         with pytest.raises(Failed, match=said):
             restore.before(lines, release)

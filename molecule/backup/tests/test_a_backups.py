@@ -6,7 +6,7 @@ import json
 import re
 
 from tests.backups import Kept, run
-from tests.stack import ROOT
+from tests.stack import ROOT, eventually
 
 
 def test_the_first_backup_is_in_each_repository(stacks: list[Kept]) -> None:
@@ -36,9 +36,7 @@ def test_wal_is_archived_though_it_is_not_full(stack: Kept) -> None:
     stack.sql("SELECT pg_current_xact_id()")
     before = stack.sql("SELECT pg_walfile_name(pg_current_wal_lsn())")
     asked = f"SELECT coalesce(last_archived_wal, '') >= '{before}' FROM pg_stat_archiver"
-    stack.run(
-        f'timeout 25 sh -c \'until [ "$(runuser -u postgres -- psql -XAt -c "{asked}")" = t ]; do sleep 1; done\''
-    )
+    assert eventually(lambda: stack.sql(asked) == "t", 25)
 
 
 def test_a_backup_now_says_what_it_does_and_what_it_did(stacks: list[Kept]) -> None:

@@ -165,15 +165,15 @@ def databases(
     """
     found: dict[str, dict[str, Any]] = {}
     for client in places["app"]:
-        kept = [
+        kept, gone = (
             {
                 name: app
                 for name, app in of.get(client, {}).items()
                 if database_host(app, places, client) == host
             }
             for of in (apps, absent)
-        ]
-        for one in slipway.databases(*kept, cores=int(cores.get(client) or 1)):
+        )
+        for one in slipway.databases(kept, gone, cores=int(cores.get(client) or 1)):
             known = found.setdefault(one["name"], {**one, "connections": 0, "clients": []})
             known["connections"] += one.get("connections", 0)
             if client != host and one["state"] == "present":

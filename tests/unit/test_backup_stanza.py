@@ -177,6 +177,8 @@ def test_a_target_is_all_there_is_or_a_release_or_a_point_or_a_time() -> None:
     assert "--target-timeline=1" in release.options("promote")
     assert targets.resolve("till_bbbb", POINTS, NOW).value == "0/30"
     assert targets.resolve("2:0/20", POINTS, NOW).words.startswith("before release bbbb of shop")
+    elsewhere = targets.resolve("3:1/2A", POINTS, NOW)
+    assert (elsewhere.kind, elsewhere.value, elsewhere.timeline) == ("lsn", "1/2A", 3)
     time = targets.resolve("2026-11-28 12:30:00+01:00", POINTS, NOW)
     assert (time.kind, time.value) == ("time", "2026-11-28 11:30:00.000000+00")
 

@@ -51,6 +51,7 @@ def test_a_gap_in_the_wal_is_no_end_of_it(stack: Kept) -> None:
 
 
 def test_a_dry_run_on_a_converged_host_says_that_nothing_changes(stacks: list[Kept]) -> None:
+    assert run(*SITE).returncode == 0
     done = run(*SITE, "--check", "--diff")
     assert done.returncode == 0, done.stdout[-4000:]
     assert {changes(done)[stack.name] for stack in stacks} == {0}, done.stdout

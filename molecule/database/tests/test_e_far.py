@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import pytest
@@ -85,6 +86,31 @@ def test_only_by_tls_only_from_there_and_only_to_that_server(far: Far) -> None:
 def test_a_run_for_the_database_alone_keeps_its_clients(far: Far) -> None:
     run = play("site.yml", FAR, "--limit=dbfar")
     assert (run.returncode, changes(run)) == (0, {"dbfar": 0}), run.stdout[-6000:]
+
+
+def test_a_release_has_its_restore_point_on_the_other_host(far: Far) -> None:
+    ledger = far.app.run("cat /srv/tally/releases.jsonl").splitlines()
+    point = json.loads(ledger[-1])["restore_point"]
+    assert point["name"].startswith("tally_")
+
+    back = play("playbooks/rollback.yml", FAR, "-e", "app=tally", "-e", "with_database=true")
+    assert back.returncode == 2
+    assert "the database of tally is on dbfar, which with_database doesn't reach" in said(back)
+
+    # What it names is where that host can be restored to: here to a position that is after a backup.
+    assert play("playbooks/backup.yml", FAR).returncode == 0
+    answer(far.database, "CREATE TABLE there (n int)")
+    position = answer(far.database, "SELECT pg_current_wal_insert_lsn()")
+    answer(far.database, "CREATE TABLE not_yet_there (n int)")
+    answer(far.database, "SELECT pg_switch_wal()")
+    done = play("playbooks/restore.yml", FAR, "-e", f"to={point['timeline']}:{position}")
+    assert done.returncode == 0, done.stdout[-4000:]
+    asked = "SELECT to_regclass('there') IS NOT NULL, to_regclass('not_yet_there') IS NOT NULL"
+    restored = f'runuser -u postgres -- psql -XAt -h /var/lib/slipway/scratch/restored -d tally -c "{asked}"'
+    assert far.database.run(restored).strip() == "t|f"
+    removed = play("playbooks/restore.yml", FAR, "-e", "scratch=remove")
+    assert removed.returncode == 0, removed.stdout[-4000:]
+    answer(far.database, "DROP TABLE there, not_yet_there")
 
 
 def test_a_password_is_rotated_and_no_request_lost(far: Far) -> None:

@@ -42,7 +42,9 @@ def stack() -> Stack:
 def key(stack: Stack) -> Iterator[Path]:
     """Return the key of a repository that has version 15 for Debian 13."""
     older = Stack("db12", SCRATCH / "db12.pem")
-    older.run(f"mkdir -p /srv/pgdg/pool && cd /srv/pgdg/pool && apt-get download -qq {PACKAGES}")
+    # As if nothing were installed, else what is there is what it looks for.
+    download = "apt-get -o Dir::State::status=/dev/null download -qq"
+    older.run(f"mkdir -p /srv/pgdg/pool && cd /srv/pgdg/pool && {download} {PACKAGES}")
     older.run("tar -C /srv -cf /home/deploy/pgdg.tar pgdg && chown deploy /home/deploy/pgdg.tar")
     carried = SCRATCH / "pgdg.tar"
     for source, target in (("db12:pgdg.tar", carried), (carried, "dbold:pgdg.tar")):

@@ -74,16 +74,14 @@ ORDER BY 1;
 """
 DONE = "-- slipway: done"
 # With what tells later how much has come since. Nothing where WAL goes nowhere.
-RESTORE_POINT = r"""
+RESTORE_POINT = """
 SELECT json_build_object(
-  'name', :'name', 'lsn', pg_create_restore_point(:'name'), 'timeline', timeline_id, 'database', datname,
+  'name', '{name}', 'lsn', pg_create_restore_point('{name}'), 'timeline', timeline_id, 'database', datname,
   'time', to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"+00:00"'),
   'xid', pg_snapshot_xmax(pg_current_snapshot())::text, 'rows', tup_inserted + tup_updated + tup_deleted)
 FROM pg_control_checkpoint(), pg_stat_database
-WHERE datname = :'database' AND current_setting('archive_mode') <> 'off'
-  AND current_setting('archive_command') NOT IN ('', '(disabled)', '/bin/true')
-\g
-SELECT pg_switch_wal() \g /dev/null
+WHERE datname = current_database() AND current_setting('archive_mode') <> 'off'
+  AND current_setting('archive_command') NOT IN ('', '(disabled)', '/bin/true');
 """
 
 
@@ -172,7 +170,7 @@ def do(module: AnsibleModule, app: Application) -> dict[str, Any]:
             raise systemd.Failed(
                 f"somebody else migrates the database {given['database']}; wait for its end, and run this again"
             )
-        point = restore_point(app, given)
+        point = restore_point(database, app, given["slot"])
         before = database.ask(SCHEMA)
         output = ""
         for number, command in enumerate(given["commands"], 1):
@@ -190,43 +188,19 @@ def do(module: AnsibleModule, app: Application) -> dict[str, Any]:
     return {"changed": True, "output": output, "restore_point": point}
 
 
-def restore_point(app: Application, given: dict[str, Any]) -> dict[str, Any]:
+def restore_point(database: Database, app: Application, slot: str) -> dict[str, Any]:
     """Have the server note where it is in its WAL, and return that; empty where no WAL is kept."""
-    release = app.release(given["slot"])
-    said = systemd.run(
-        *(
-            "runuser",
-            "--user",
-            "postgres",
-            "--",
-            "psql",
-            "--no-psqlrc",
-            "--quiet",
-            "--no-align",
-            "--tuples-only",
-        ),
-        *(
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-v",
-            f"name={app.name}_{release}",
-            "-v",
-            f"database={given['database']}",
-            "-f",
-            "-",
-        ),
-        stdin=None,
-        input=RESTORE_POINT,
-        cwd="/",
-    )
-    point: dict[str, Any] = json.loads(said) if said else {}
-    if point:
-        slots.write(
-            app.slot(given["slot"]).joinpath("release").resolve() / "restore_point",
-            said + "\n",
-            0o640,
-            app.group,
-        )
+    # As the role that logs in, which may do this: the owner, whom it acts as, may not.
+    database.ask("SET ROLE NONE;")
+    said = database.ask(RESTORE_POINT.format(name=f"{app.name}_{app.release(slot)}"))
+    if said:
+        database.ask("SELECT pg_switch_wal();")
+    database.ask("RESET ROLE;")
+    if not said:
+        return {}
+    marker = app.slot(slot).joinpath("release").resolve() / "restore_point"
+    slots.write(marker, said[0] + "\n", 0o640, app.group)
+    point: dict[str, Any] = json.loads(said[0])
     return point
 
 

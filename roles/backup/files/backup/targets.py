@@ -63,7 +63,7 @@ def points(root: Path) -> list[Point]:
 
 
 def resolve(to: str, known: Iterable[Point], now: datetime) -> Target:
-    """Return what is meant by a word: ``latest``, a release, a restore point, or a time.
+    """Return what is meant by a word: ``latest``, a release, a restore point, a ``timeline:position``, or a time.
 
     Raises:
         Failed: It is none of them, or stands for several.
@@ -82,6 +82,9 @@ def resolve(to: str, known: Iterable[Point], now: datetime) -> Target:
         last = named[-1]
         words = f"before release {last['release']} of {last['app']} migrated ({last['time']})"
         return Target("lsn", last["lsn"], int(last["timeline"]), words)
+    if position := re.fullmatch(r"(\d+):([0-9A-F]+/[0-9A-F]+)", to):  # of a release on another host
+        words = f"the position {position[2]} of timeline {position[1]}"
+        return Target("lsn", position[2], int(position[1]), words)
     try:
         time = datetime.fromisoformat(to)
     except ValueError:

@@ -186,7 +186,9 @@ def test_those_who_are_let_pass_see_the_application(stack: Stack, switch: Switch
 def test_root_alone_may_switch_it(stack: Stack, switch: Switch) -> None:
     switch("on", allow="203.0.113.7")
     stack.run("runuser -u www-data -- cat /var/lib/slipway/maintenance/board/page.html")
-    assert stack.run("find /var/lib/slipway '(' ! -user root -o -perm /022 ')'") == ""
+    others = "'(' ! -user root -o -perm /022 ')'"
+    assert stack.run(f"find /var/lib/slipway -maxdepth 0 {others}") == ""
+    assert stack.run(f"find /var/lib/slipway/maintenance {others}") == ""
 
 
 def test_it_stays_until_it_is_switched_off(stack: Stack, switch: Switch, inventory: Path) -> None:

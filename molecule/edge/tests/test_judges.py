@@ -27,7 +27,7 @@ def tool(package: str, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(uvx, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def findings(stacks: list[Stack], clients: Stack) -> dict[str, list[dict[str, Any]]]:
     """Return what testssl.sh finds of each host; both at a time, since it takes most of a minute."""
     ask = "testssl --quiet --color 0 --warnings off --ip {0.address} --add-ca {0.name}.pem --jsonfile {0.name}.json"

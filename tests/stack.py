@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -28,6 +30,15 @@ ROOT = Path(__file__).resolve().parents[1]
 SSH_CONFIG = ROOT / ".slipway/ssh/config"
 
 Answer = TypeVar("Answer")
+
+
+async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    """Write to one what is read from the other, until its end."""
+    with contextlib.suppress(OSError):
+        while data := await source.read(65536):
+            target.write(data)
+            await target.drain()
+    target.close()
 
 
 class Run:
@@ -201,8 +212,22 @@ class Stack:
 
     def websocket(self, url: str) -> ClientConnection:
         """Open a WebSocket to a URL such as ``wss://board.test/api/stream``."""
-        connection = socket.create_connection((self.address, self.https_port), timeout=20)
-        return connect_websocket(url, sock=connection, ssl=self.context(), open_timeout=20)
+        here, there = socket.socketpair()
+        carried = self._carry(there, str(httpx.URL(url).host))
+        threading.Thread(target=asyncio.run, args=[carried], daemon=True).start()
+        return connect_websocket(url.replace("wss:", "ws:", 1), sock=here, open_timeout=20)
+
+    async def _carry(self, there: socket.socket, name: str) -> None:
+        """Carry bytes to the host by TLS and back.
+
+        By one thread: the client reads and writes in two, which a TLS connection of Python doesn't bear, and now and
+        then its request would not arrive.
+        """
+        far = await asyncio.open_connection(
+            self.address, self.https_port, ssl=self.context(), server_hostname=name
+        )
+        near = await asyncio.open_connection(sock=there)
+        await asyncio.gather(pump(near[0], far[1]), pump(far[0], near[1]))
 
     def journal(self, unit: str) -> str:
         """Return the last lines of a unit's journal: what a failing test should show."""

@@ -100,7 +100,7 @@ def test_two_go_and_leave_their_data(stack: Stack, inventory: Path) -> None:
         assert [trace for trace in traces(stack, name) if not trace.startswith(kept)] == []
         assert stack.run(f"ls -A /srv/{name}").split() == ["shared"]
     assert stack.run("cat /srv/shop/shared/uploads/2.png") == "kept"
-    assert data(stack, "shop") == "shop shop shop_migrator shop_owner"
+    assert data(stack, "shop") == "shop shop shop_migrator shop_owner shop_readonly"
     with pytest.raises(httpx.ConnectError, match=r"(?i)unrecognized[ _]name"):
         stack.get("https://shop.test/health")
     assert stack.get("https://team.test/notes/up").status_code == 404

@@ -17,7 +17,7 @@ def psql(
         role: The database role that it logs in as; the one of its own name if it is empty.
         database: The database's name.
     """
-    command = "runuser -u %s -- psql -XAt -U %s -d %s -c %s"
+    command = "cd / && runuser -u %s -- psql -XAt -U %s -d %s -c %s"
     done = stack.host.run(command, user, role or user, database, statement)
     return done.rc, (done.stdout + done.stderr).strip()
 

@@ -16,10 +16,24 @@ INVENTORY = ROOT / "molecule/database/inventory"
 SCRATCH = ROOT / ".slipway/database"
 
 
-@pytest.fixture(params=["db13", "db12"])
+HOSTS = ["db13", "db12"]
+
+
+def named(name: str) -> Stack:
+    """Return a host by its name."""
+    return Stack(name, SCRATCH / f"{name}.pem")
+
+
+@pytest.fixture(params=HOSTS)
 def stack(request: pytest.FixtureRequest) -> Stack:
     """Return one of the scenario's hosts after the other."""
-    return Stack(request.param, SCRATCH / f"{request.param}.pem")
+    return named(request.param)
+
+
+@pytest.fixture(scope="session")
+def stacks() -> list[Stack]:
+    """Return both, for what happens to both by one run."""
+    return [named(name) for name in HOSTS]
 
 
 @pytest.fixture(scope="session")

@@ -113,7 +113,11 @@ def test_what_takes_an_edge_says_so(lonely: list[Stack]) -> None:
     [
         ("static", "{path: static/}", "apps.hits.static: takes an edge"),
         ("path", "/hits", "apps.hits.path: takes an edge"),
-        ("database", "{name: hits}", "apps.hits.database: srvgun is not in the group db, nor is another"),
+        (
+            "database",
+            "{name: hits}",
+            "apps.hits.database: srvgun is not in the group db, nor is another",
+        ),
         ("port", "22", "apps.hits.port: 22 is held by sshd"),
         ("port", "70000", "apps.hits.port: 70000 is not a port"),
     ],

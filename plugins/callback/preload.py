@@ -9,8 +9,12 @@ short_description: Load filters and tests before the first task
 description:
   - Ansible runs each task for each host in a process of its own, and loads a filter when it is first asked for there.
     What is loaded before is there for all.
+  - These processes don't collect garbage. They end before it is worth it, and looking for it copies the memory that
+    they share with the first one.
 """
 
+import gc
+import os
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
@@ -28,3 +32,5 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible has no types
         """Load them."""
         for loader in (filter_loader, test_loader):
             list(loader.all())
+        gc.freeze()
+        os.register_at_fork(after_in_child=gc.disable)

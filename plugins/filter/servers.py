@@ -156,6 +156,8 @@ def databases(
 ) -> list[dict[str, Any]]:
     """Return what ``postgresql_databases`` takes on a host: the databases of all applications that have theirs there.
 
+    One is absent once the application is on no host.
+
     Args:
         places: See above.
         host: The database's host.
@@ -163,7 +165,8 @@ def databases(
         absent: By host, those that are to be absent.
         cores: By host, how many it has.
     """
-    found: dict[str, dict[str, Any]] = {}
+    # Two applications that name one database stay two, which the role's preflight refuses.
+    found: dict[tuple[str, str], dict[str, Any]] = {}
     for client in places["app"]:
         kept, gone = (
             {
@@ -174,9 +177,15 @@ def databases(
             for of in (apps, absent)
         )
         for one in slipway.databases(kept, gone, cores=int(cores.get(client) or 1)):
-            known = found.setdefault(one["name"], {**one, "connections": 0, "clients": []})
-            known["connections"] += one.get("connections", 0)
-            if client != host and one["state"] == "present":
+            known = found.setdefault(
+                (one["name"], one["user"]), {**one, "connections": 0, "clients": []}
+            )
+            if one["state"] == "absent":
+                continue
+            if known["state"] == "absent":  # on another host; here it is still needed
+                known |= one | {"connections": 0}
+            known["connections"] += one["connections"]
+            if client != host:
                 known["clients"].append(address(places, client))
     return list(found.values())
 

@@ -196,3 +196,35 @@ def test_a_database_on_its_own_host_has_no_clients(
     ]
     assert servers.database_leaves(wanted, where, "a") == []
     assert servers.remote_databases(apps["a"], where, "a") == {}
+
+
+@pytest.mark.parametrize("going", ["a", "b"])
+def test_a_database_stays_while_any_host_has_its_application(
+    servers: ModuleType, filters: ModuleType, going: str
+) -> None:
+    where = places(app=["a", "b"], db=["d"])
+    gone = {"shop": {"state": "absent", "delete_data": True, "database": FAR}}
+    given = {"shop": {**APP, "database": {**FAR, "extensions": ["pg_trgm"]}, "workers": 2}}
+    (staying,) = {"a", "b"} - {going}
+    apps = {going: {}, staying: filters.validated_apps(given)}
+    absent = {going: filters.validated_apps(gone, "absent"), staying: {}}
+    (one,) = servers.databases(where, "d", apps, absent, {})
+    assert (one["state"], one["connections"], one["extensions"]) == ("present", 16, ["pg_trgm"])
+    assert one["clients"] == [where["reached"][staying]]
+
+    both = dict.fromkeys(("a", "b"), filters.validated_apps(gone, "absent"))
+    (one,) = servers.databases(where, "d", {}, both, {})
+    assert (one["state"], one["clients"]) == ("absent", [])
+
+
+def test_a_database_of_two_applications_is_on_the_list_twice(
+    servers: ModuleType, filters: ModuleType
+) -> None:
+    """So that preflight refuses it, which sees one host's applications at a time otherwise."""
+    where = places(app=["a", "b"], db=["d"], apps={"a": ["shop"], "b": ["till"]})
+    apps = {
+        host: filters.validated_apps({name: {**APP, "database": FAR}})
+        for host, name in (("a", "shop"), ("b", "till"))
+    }
+    wanted = servers.databases(where, "d", apps, {}, {})
+    assert [(one["name"], one["user"]) for one in wanted] == [("shop", "shop"), ("shop", "till")]

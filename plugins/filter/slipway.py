@@ -1042,7 +1042,6 @@ class FilterModule:
         return {
             "slipway_app_errors": app_errors,
             "slipway_apps": validated_apps,
-            "slipway_connections": connections,
             "slipway_databases": databases,
             "slipway_environment": environment,
             "slipway_environment_file": environment_file,

@@ -49,7 +49,7 @@ PROCESS = re.compile(r"[a-z][a-z0-9-]{0,29}")
 # names derived from others.
 RESERVED = re.compile(
     r"root|postgres|postgresql|www-data|nginx|ssh|sshd|nobody|daemon|systemd.*|public|none|pg_.*|slipway_.*"
-    r"|.*_(owner|migrator|readonly)"
+    r"|.*_(owner|migrator|readonly|next)"
 )
 # What a database or an extension can be called, and those that are PostgreSQL's own.
 IDENTIFIER = re.compile(r"[a-z][a-z0-9_-]{0,40}")

@@ -81,6 +81,22 @@ class Host:
         rendered: str = templar.template(text)
         return rendered
 
+    def refuses(self, role: str, task: str, **variables: Any) -> bool:
+        """Tell whether one of the assertions of a role's preflight would fail.
+
+        Args:
+            role: The role's name.
+            task: The task's name, without ``preflight |``.
+            variables: What its loop gives it, and what another inventory would say.
+        """
+        tasks: Any = read(ROOT / f"roles/{role}/tasks/preflight.yml")
+        (found,) = (one for one in tasks if one["name"] == f"preflight | {task}")
+        given = {name: trusted(value) for name, value in variables.items()}
+        templar = Templar(DataLoader(), self.variables(role) | found.get("vars", {}) | given)
+        wanted = found["ansible.builtin.assert"]["that"]
+        conditions = [wanted] if isinstance(wanted, str) else wanted
+        return not all(templar.evaluate_conditional(one) for one in conditions)
+
 
 def trusted(value: Any) -> Any:
     """Return a value whose texts may hold templates, as those of an inventory may."""

@@ -183,6 +183,15 @@ def test_clusters_are_made_by_the_role_with_checksums_and_utf_8(host: Host) -> N
     ]
 
 
+def test_two_databases_lead_to_no_role_of_one_name(host: Host) -> None:
+    for user, refused in (("till", False), ("shop_readonly", True), ("shop_next", True)):
+        given = {"postgresql_databases": [SHOP, {"name": "other", "user": user}]}
+        roles = "{{ __postgresql_roles }}"
+        assert (
+            host.refuses("postgresql", "Refuse what is there twice", item=roles, **given) is refused
+        )
+
+
 def script(host: Host, **variables: Any) -> str:
     """Return the script that makes databases, roles and rights."""
     return host.render("postgresql", SCRIPT, **variables)
@@ -378,11 +387,12 @@ def test_what_is_to_be_absent_is_dropped_with_its_roles(server: Server) -> None:
     assert catalog(server)[0] == {"twin", "other"}
     assert {"shop", "shop_migrator", "shop_owner", "shop_readonly"} < catalog(server)[1]
 
-    server.script(SHOP, twin, other)
+    # While a password is rotated there is one more.
+    server.script(SHOP | {"rotation": "begun"}, twin | {"rotation": "begun"}, other)
     every = [
         *drops,
         "DROP DATABASE twin WITH (FORCE)",
-        *(f"DROP ROLE shop{end}" for end in ("", "_migrator", "_owner", "_readonly")),
+        *(f"DROP ROLE shop{end}" for end in ("", "_migrator", "_next", "_owner", "_readonly")),
     ]
     assert sorted(server.script(SHOP | absent, twin | absent, other, dry=True)) == every
     assert sorted(server.script(SHOP | absent, twin | absent, other)) == every

@@ -216,7 +216,15 @@ NAMES: list[tuple[Any, str]] = [
             {name: BOARD},
             f"apps.{name}: the name is taken by the system or by another application's roles; choose another",
         )
-        for name in ("root", "postgresql", "systemd-x", "shop_migrator", "pg_shop", "public")
+        for name in (
+            "root",
+            "postgresql",
+            "systemd-x",
+            "shop_migrator",
+            "shop_next",
+            "pg_shop",
+            "public",
+        )
     ),
     (
         {"root": {"state": "absent"}},

@@ -15,7 +15,7 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from functools import cache
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from itertools import combinations, pairwise, permutations
 from pathlib import Path
 from typing import Any
@@ -992,6 +992,18 @@ def environment(
     return {**variables, **app["env"], **app["secrets"]}
 
 
+def alternative_names(leaf: Mapping[str, Any]) -> str:
+    """Return the names of one of ``certificates_leaves`` as OpenSSL lists those of a certificate, without blanks."""
+
+    def listed(address: str) -> str:
+        if ":" not in address:
+            return address
+        return ":".join(f"{int(group, 16):X}" for group in ip_address(address).exploded.split(":"))
+
+    names = [f"DNS:{domain}" for domain in leaf["domains"]]
+    return ",".join(names + [f"IPAddress:{listed(one)}" for one in leaf.get("addresses", [])])
+
+
 def scram_sha_256(password: str, user: str) -> str:
     """Return the verifier that PostgreSQL keeps of a password in ASCII (RFC 5803), the same for the same input.
 
@@ -1040,6 +1052,7 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         """Return the filters by the name that templates use."""
         return {
+            "slipway_alternative_names": alternative_names,
             "slipway_app_errors": app_errors,
             "slipway_apps": validated_apps,
             "slipway_databases": databases,

@@ -1001,6 +1001,22 @@ def test_the_environment_has_the_database_by_the_socket(filters: ModuleType) -> 
     }
 
 
+@pytest.mark.parametrize("address", ["10.0.0.20", "fd00::20", "2001:db8:0:ab::1:0", "FD00::20"])
+def test_the_names_of_a_certificate_are_compared_as_openssl_lists_them(
+    filters: ModuleType, tmp_path: Path, address: str
+) -> None:
+    leaf = {"name": "db", "domains": ["db1", "*.db.org"], "addresses": [address]}
+    path = tmp_path / "crt.pem"
+    names = f"subjectAltName=DNS:db1,DNS:*.db.org,IP:{address}"
+    request = ("-newkey", "rsa:2048", "-nodes", "-keyout", tmp_path / "key.pem", "-subj", "/CN=db")
+    make = ("openssl", "req", "-x509", *request, "-addext", names, "-out", path)
+    subprocess.run(make, capture_output=True, check=True)
+    show = ("openssl", "x509", "-in", path, "-noout", "-ext", "subjectAltName")
+    shown = subprocess.run(show, capture_output=True, text=True, check=True).stdout
+    # As roles/certificates/tasks/look.yml does: sed 1d | tr -d ' '
+    assert shown.split("\n", 1)[1].replace(" ", "").strip() == filters.alternative_names(leaf)
+
+
 def test_the_owners_commands_log_in_as_the_migrator(filters: ModuleType) -> None:
     variables = filters.environment(only(filters, tcp(env=ALL)), "r1", migrates=True)
     assert variables["URL"] == f"postgresql://board_migrator:{QUOTED}@127.0.0.1:5432/board"

@@ -61,6 +61,20 @@ def test_a_second_run_changes_nothing(far: Far) -> None:
     assert (run.returncode, changes(run)) == (0, {"apfar": 0, "dbfar": 0}), run.stdout[-6000:]
 
 
+def test_another_certificate_is_shown_from_the_run_on_that_makes_it(far: Far) -> None:
+    issued = "/etc/slipway/tls/postgresql"
+    far.database.run(f"rm -r {issued}")
+    run = play("site.yml", FAR)
+    assert run.returncode == 0, run.stdout[-6000:]
+    shown = f"openssl s_client -connect {far.database.address}:5432 -starttls postgres </dev/null"
+    digest = "openssl x509 -noout -fingerprint -sha256"
+    wanted = far.database.run(f"{digest} -in {issued}/fullchain.pem")
+    assert far.app.run(f"{shown} 2>/dev/null | {digest}") == wanted
+    assert far.log_in(OLD) == "tally"
+    again = play("site.yml", FAR)
+    assert (again.returncode, changes(again)) == (0, {"apfar": 0, "dbfar": 0})
+
+
 def test_the_database_has_its_host_to_itself(far: Far) -> None:
     total = int(far.database.run("awk '/^MemTotal/ {print $2}' /proc/meminfo")) // 1024  # MB
     share = round(total / 128) * 128

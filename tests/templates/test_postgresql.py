@@ -21,6 +21,7 @@ from .conftest import Host
 
 CONF = "etc/postgresql/main/conf.d/slipway.conf.j2"
 HBA = "etc/postgresql/main/pg_hba.slipway.conf.j2"
+DROP_IN = "etc/systemd/system/postgresql@.service.d/slipway.conf.j2"
 SCRIPT = "databases.sql.j2"
 SERVERS = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 needs_server = pytest.mark.skipif(not SERVERS, reason="this machine has no PostgreSQL")
@@ -115,6 +116,19 @@ def test_the_server_listens_where_a_password_is_of_use(
         postgresql_databases=[SHOP | {"password": password}, absent],
     )
     assert f"listen_addresses = '{wanted}'\n" in text
+
+
+@pytest.mark.parametrize(
+    ("addresses", "waits"),
+    [([], False), (["localhost"], False), (["*"], False), (["10.0.0.2", "localhost"], True)],
+)
+def test_the_server_waits_for_the_address_that_it_listens_on(
+    host: Host, addresses: list[str], waits: bool
+) -> None:
+    unit = host.render("postgresql", DROP_IN, postgresql_listen_addresses=addresses)
+    section = unit[unit.index("[Unit]") : unit.index("[Service]")].splitlines()
+    for key in ("Wants", "After"):
+        assert (f"{key}=network-online.target" in section) is waits
 
 
 def rules(host: Host, *databases: dict[str, Any]) -> list[list[str]]:

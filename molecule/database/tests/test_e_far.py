@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import dataclass
 
 import pytest
 from tests.load import traffic
 from tests.sql import answer
-from tests.stack import ROOT, Stack, changes, play, said
+from tests.stack import ROOT, Stack, changes, eventually, play, said
 
 from .conftest import SCRATCH
 
@@ -73,6 +74,15 @@ def test_another_certificate_is_shown_from_the_run_on_that_makes_it(far: Far) ->
     assert far.log_in(OLD) == "tally"
     again = play("site.yml", FAR)
     assert (again.returncode, changes(again)) == (0, {"apfar": 0, "dbfar": 0})
+
+
+def test_it_starts_once_the_host_has_its_address(far: Far) -> None:
+    subprocess.run([str(ROOT / "tests/hosts/host"), "reboot", far.database.name], check=True)
+    assert eventually(lambda: far.log_in(OLD) == "tally", 60), far.log_in(OLD)
+    order = far.database.run("systemctl show -P After 'postgresql@17-main'").split()
+    assert "network-online.target" in order
+    listens = answer(far.database, "SHOW listen_addresses", database="postgres")
+    assert listens == f"{far.database.address}, localhost"
 
 
 def test_the_database_has_its_host_to_itself(far: Far) -> None:

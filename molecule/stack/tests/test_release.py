@@ -93,8 +93,9 @@ def test_a_release_that_does_not_import_leaves_the_old_one_serving_and_says_why(
     assert play("playbooks/deploy.yml", inventory).returncode == 0
 
 
+@pytest.mark.parametrize("playbook", ["playbooks/deploy.yml", "site.yml"])
 def test_where_it_fails_on_one_host_it_is_switched_on_none(
-    stacks: list[Stack], inventory: Path
+    stacks: list[Stack], inventory: Path, playbook: str
 ) -> None:
     before = releases(stacks)
     failing = stacks[1]
@@ -105,8 +106,8 @@ def test_where_it_fails_on_one_host_it_is_switched_on_none(
     failing.run(
         f"sh -c 'mkdir -p {drop_in} && printf [Service]\\\\nExecStartPre=false > {drop_in}/test.conf'"
     )
-    commit("\n# a release that one host can not start\n")
-    deploy = play("playbooks/deploy.yml", inventory)
+    commit(f"\n# a release that one host can not start, by {playbook}\n")
+    deploy = play(playbook, inventory)
     assert deploy.returncode != 0
     assert releases(stacks) == before
     assert f"{failing.name}: notes" in deploy.stdout

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shlex
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,8 +18,9 @@ from subprocess import Popen
 from typing import Any
 
 import pytest
+import slipway_release
 
-from .conftest import Host
+from .conftest import ROOT, Host
 
 CONF = "etc/postgresql/main/conf.d/slipway.conf.j2"
 HBA = "etc/postgresql/main/pg_hba.slipway.conf.j2"
@@ -434,6 +437,31 @@ def test_a_database_that_is_in_use_is_dropped(server: Server) -> None:
         assert session.stdout.readline() == "here\n"
         assert "DROP DATABASE goods WITH (FORCE)" in server.script(SHOP | {"state": "absent"})
         assert "terminating connection" in session.communicate("SELECT 1;\n")[1]
+
+
+@needs_server
+def test_a_release_goes_on_where_its_migrator_may_note_no_restore_point_yet(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ansible.module_utils.slipway_release", slipway_release)
+    step = runpy.run_path(str(ROOT / "roles/fastapi_app/library/release_migrate.py"))
+    runuser = tmp_path / "runuser"
+    runuser.write_text('#!/bin/sh\nshift 3\nexec "$@"\n')  # without --user <user> --
+    runuser.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{SERVERS[-1].parent}:/usr/bin:/bin")
+    server.script(SHOP)
+    server.query(
+        "REVOKE EXECUTE ON FUNCTION pg_create_restore_point, pg_switch_wal FROM shop_migrator",
+        "goods",
+    )
+    way = {"PGHOST": str(server.folder), "PGPORT": str(server.port), "PGUSER": "shop_migrator"}
+    database = step["Database"]("shop_migrator", "goods", **way)
+    try:
+        app = step["Application"]("shop", str(tmp_path))
+        assert step["restore_point"](database, app, "blue") == {}
+        assert database.ask("SELECT current_user;") == ["shop_owner"]
+    finally:
+        database.close()
 
 
 def test_a_dry_run_says_all_that_a_run_does_and_does_none_of_it(host: Host) -> None:

@@ -77,6 +77,14 @@ def test_the_server_reads_the_settings_as_they_were_meant(host: Host, tmp_path: 
     assert {name: read(name) for name in wanted} == wanted
 
 
+@pytest.mark.parametrize(("version", "refused"), [("", False), ("15", False), ("14", True)])
+def test_a_version_that_lacks_what_the_settings_say_is_refused(
+    host: Host, version: str, refused: bool
+) -> None:
+    given = {"postgresql_version": version, "postgresql_repository_url": "https://example.org/pgdg"}
+    assert host.refuses("postgresql", "Refuse a version that is too old", **given) is refused
+
+
 def test_a_value_that_follows_from_the_host_says_how(host: Host) -> None:
     lines = host.render(
         "postgresql",

@@ -91,3 +91,33 @@ def test_turned_on_again_they_go_on_without_a_restart(stacks: list[Kept]) -> Non
     assert run("playbooks/backup.yml", "-e", "type=full").returncode == 0
     again = run(*SITE)
     assert {changes(again)[stack.name] for stack in stacks} == {0}, again.stdout
+
+
+def test_one_that_is_under_way_is_waited_for(stack: Kept) -> None:
+    stack.run("systemctl start --no-block slipway-backup@full")
+    done = run("playbooks/backup.yml", "--limit", "bak13", "-e", "type=full")
+    assert done.returncode == 0, done.stdout[-4000:]
+    for key, name in enumerate(("local", "away"), 1):
+        last = stack.info(key)[-1]
+        assert f"bak13, {name}: full backup {last['label']}" in said(done)
+    assert stack.host.run("systemctl is-active slipway-backup@full").stdout.strip() == "inactive"
+
+
+def test_a_timer_that_systemd_has_not_read_is_read(stack: Kept) -> None:
+    # As a run leaves it that is cut off once it has written it.
+    stack.run("touch /etc/systemd/system/slipway-drill.timer")
+    unread = "systemctl show -P NeedDaemonReload slipway-drill.timer"
+    assert stack.run(unread).strip() == "yes"
+    assert run("site.yml", "--limit", "bak13").returncode == 0
+    assert stack.run(unread).strip() == "no"
+
+
+def test_without_an_archive_mode_it_says_what_to_allow(stack: Kept) -> None:
+    allowed = ("site.yml", "--limit", "bak13", "-e", "postgresql_restart=true")
+    done = run(*allowed, "-e", '{"postgresql_settings": {"archive_mode": false}}')
+    assert done.returncode != 0
+    assert "bak13: archive_mode waits for a restart of PostgreSQL" in said(done)
+    assert "allow it: ansible-playbook site.yml -e postgresql_restart=true" in said(done)
+    done = run(*allowed)
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert stack.sql("SHOW archive_mode") == "on"

@@ -49,6 +49,7 @@ def write(one: dict[str, Any], path: Path) -> None:
 
 def main() -> None:
     """Do what is described."""
+    os.umask(0o022)  # for folders above those that are described
     for given in json.load(sys.stdin):
         one = {"owner": "root", "group": "root", "mode": "0644", "content": None, **given}
         path = Path(one["path"])

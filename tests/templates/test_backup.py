@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
 from .conftest import Host
 
@@ -79,6 +81,8 @@ def test_each_repository_has_its_number_and_its_own_settings(host: Host) -> None
 def test_further_settings_win(host: Host) -> None:
     said = read(host, backup_settings={"archive-async": "y", "process-max": 7})["global"]
     assert (said["archive-async"], said["process-max"]) == ("y", "7")
+    said = read(host, backup_settings={"archive-async": True, "start-fast": False})["global"]
+    assert (said["archive-async"], said["start-fast"]) == ("y", "n")
 
 
 @pytest.mark.skipif(not shutil.which("pgbackrest"), reason="needs pgBackRest")
@@ -127,10 +131,18 @@ def test_ssh_takes_each_repository_for_what_it_is(host: Host, tmp_path: Path) ->
         lines = said.splitlines()
         assert set(wanted) <= set(lines)
         assert "batchmode yes" in lines and "stricthostkeychecking true" in lines
-        assert f"identityfile /etc/slipway/backup/ssh/{name}" in lines
+        assert f"identityfile /etc/slipway/backup/ssh/{name}.key" in lines
         assert f"hostkeyalias {name}" in lines
     known = host.render("backup", "etc/slipway/backup/ssh/known_hosts.j2", **given).splitlines()
     assert known[-4:-2] == ["store ssh-ed25519 AAAA", "store ssh-rsa BBBB"]
+
+
+def test_each_file_is_written_once_whatever_a_repository_is_called(host: Host) -> None:
+    named = SSH | {"name": "config"}
+    given = host.variables("backup") | {"backup_repositories": [LOCAL, named]}
+    files = Templar(DataLoader(), given).template(trust_as_template("{{ __backup_files }}"))
+    paths = [file["path"] for file in files]
+    assert len(set(paths)) == len(paths)
 
 
 def test_the_units_write_where_they_have_to_and_nowhere_else(host: Host) -> None:
@@ -146,4 +158,11 @@ def test_the_units_write_where_they_have_to_and_nowhere_else(host: Host) -> None
     drill = host.render("backup", "etc/systemd/system/slipway-drill.service.j2")
     (writes,) = [line for line in drill.splitlines() if line.startswith("ReadWritePaths=")]
     assert "/var/lib/slipway/scratch" in writes
+    assert "-/var/spool/pgbackrest" in writes.split()  # archive-async, where it is there
+    drill = host.render(
+        "backup",
+        "etc/systemd/system/slipway-drill.service.j2",
+        backup_settings={"spool-path": "/srv/spool"},
+    )
+    assert " -/srv/spool\n" in drill
     assert "/var/lib/pgbackrest" not in writes and "/var/lib/postgresql" not in writes

@@ -19,6 +19,8 @@ PATH = re.compile(r"(/[A-Za-z0-9._-]+)+")
 HOST = re.compile(r"[A-Za-z0-9_:.-]+")
 # What a line of pgBackRest's configuration can hold.
 PLAIN = re.compile(r"[!-~]([ -~]*[!-~])?")
+# What the units have hidden: ProtectHome and PrivateTmp.
+HIDDEN = re.compile(r"/(home|root|run/user|tmp|var/tmp)(/|$)")
 MIN_PASSPHRASE = 20
 # What each kind has to have, and with it all that it may have.
 NEEDS = {
@@ -78,6 +80,8 @@ def _errors(one: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key}: is of type {of}, and this one is {kind}; remove it"
     if not PATH.fullmatch(one["path"]):
         yield f"path: {one['path']!r} must be an absolute path of letters, digits, '.', '_' and '-'"
+    if kind == "local" and HIDDEN.match(one["path"]):
+        yield f"path: {one['path']} is hidden from the units that back up, as /home, /root and /tmp are; name another"
     secret = str(one["passphrase"])
     if (kind != "local" or secret) and (
         len(secret) < MIN_PASSPHRASE or not PLAIN.fullmatch(secret)

@@ -47,7 +47,8 @@ def backup() -> ModuleType:
 
 
 def test_each_type_is_fine(backup: ModuleType) -> None:
-    assert backup.errors([LOCAL, SSH, S3]) == []
+    assert backup.errors([LOCAL, SSH | {"path": "/home/keeper"}, S3]) == []
+    assert backup.errors([LOCAL | {"path": "/homes"}]) == []
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,8 @@ def test_each_type_is_fine(backup: ModuleType) -> None:
         ([LOCAL, SSH | {"name": "local"}], "[1].name: local is there twice"),
         ([LOCAL, LOCAL | {"name": "more"}], "[1]: is the same place as another one"),
         ([LOCAL | {"path": "here"}], "[0].path: 'here' must be an absolute path"),
+        ([LOCAL | {"path": "/var/tmp"}], "[0].path: /var/tmp is hidden from the units"),
+        ([LOCAL | {"path": "/home/backups"}], "[0].path: /home/backups is hidden from"),
         ([LOCAL | {"passphrase": "short"}], "[0].passphrase: must be a text of 20 characters"),
         ([LOCAL | {"bucket": "b"}], "[0].bucket: is of type s3, and this one is local"),
         ([LOCAL | {"full": 0}], "[0].full: is 0, and must be 1 or more"),

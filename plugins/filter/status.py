@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 BACKUP_DAYS = 2  # a day and a bit more: one that has failed is told
-PROVEN_DAYS = 3
+PROVEN_DAYS = 2  # and one for each repository of the host: a night proves one of them
 CERTIFICATE_DAYS = 14  # the role certificates renews long before
 WIDTH = 110
 HEAD = {
@@ -230,10 +230,12 @@ def lost(look: Mapping[str, Any]) -> Iterator[Problem]:
 
 def repository(host: str, name: str, of: Mapping[str, Any], now: float) -> dict[str, Any]:
     """Return one repository of a host's backups as it is reported; spans of time are in seconds."""
+    since = of.get("since")
     backup, drill, proven = of.get("backup") or {}, of.get("drill") or {}, of.get("proven")
     return {
         "host": host,
         "repository": name,
+        "known_seconds": max(0, round(now - since)) if since else None,
         "backup_seconds": max(0, round(now - backup["ended"])) if backup else None,
         "backup_type": backup.get("type", ""),
         "backup_bytes": backup.get("size"),
@@ -245,12 +247,22 @@ def repository(host: str, name: str, of: Mapping[str, Any], now: float) -> dict[
     }
 
 
-def backup_problems(row: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what is wrong with a repository, as it is reported."""
+def backup_problems(
+    row: Mapping[str, Any], repositories: int, wanted: Mapping[str, bool]
+) -> Iterator[Problem]:
+    """Yield what is wrong with a repository, as it is reported.
+
+    Args:
+        row: The repository.
+        repositories: How many there are on its host.
+        wanted: Whether its host is to have ``backups`` and ``drills``.
+    """
     host, name = row["host"], row["repository"]
     journal = f"On {host}: journalctl -u 'slipway-backup@*' -n 50"
     again = "ansible-playbook playbooks/backup.yml tries again."
     age, proven = row["backup_seconds"], row["proven_seconds"]
+    if not wanted.get("backups", True):
+        return
     if row["backup_ok"] is False:
         yield (
             f"the last backup into {name} failed: {row['backup_said'].rstrip('.')}",
@@ -263,33 +275,38 @@ def backup_problems(row: Mapping[str, Any]) -> Iterator[Problem]:
             f"the last backup in {name} is {span(age)} old",
             f"On {host}: systemctl list-timers 'slipway-*'. {again}",
         )
+    limit = (repositories + PROVEN_DAYS) * 86_400
+    timer = f"On {host}: systemctl list-timers slipway-drill.timer"
     if row["drill_ok"] is False:
         yield (
             f"the last drill did not prove {name}: {row['drill_said'].rstrip('.')}",
             f"Mend it, then: ansible-playbook playbooks/drill.yml -e repository={name}",
         )
-    elif proven is not None and proven > PROVEN_DAYS * 86_400:
-        yield (
-            f"{name} was last proven {span(proven)} ago",
-            f"On {host}: systemctl list-timers slipway-drill.timer",
-        )
+    elif not wanted.get("drills", True):
+        return
+    elif proven is not None and proven > limit:
+        yield f"{name} was last proven {span(proven)} ago", timer
+    elif proven is None and (row["known_seconds"] or 0) > limit:
+        yield f"{name} was never proven, in {span(row['known_seconds'])}", timer
 
 
 def backed_up(states: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield what there is to say of each host's repositories.
 
     Args:
-        states: By host, the result of looking at what its backups have noted: the host's clock, and ``state.json``.
+        states: By host, the result of looking at what its backups have noted: the host's clock, what is wanted of it,
+            and ``state.json``.
     """
     for host, look in states.items():
-        clock, _, text = str(look.get("stdout", "")).partition("\n")
+        clock, _, rest = str(look.get("stdout", "")).partition("\n")
+        said, _, text = rest.partition("\n")
         try:
-            now, known = float(clock), json.loads(text)["repositories"]
+            now, wanted, known = float(clock), json.loads(said), json.loads(text)["repositories"]
         except (ValueError, KeyError):
             continue
         for name, of in known.items():
             row = repository(host, name, of, now)
-            yield {**row, "problems": told(backup_problems(row))}
+            yield {**row, "problems": told(backup_problems(row, len(known), wanted))}
 
 
 def told(found: Iterator[Problem]) -> list[dict[str, str]]:

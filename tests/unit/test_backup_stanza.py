@@ -253,6 +253,9 @@ def test_what_came_of_it_is_kept_for_status_and_for_prometheus(tmp_path: Path) -
 
 def test_a_repository_away_is_told_what_it_needs_and_no_more(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    since = state["repositories"]["away"]["since"]
+    here.note("away", backup_ok=False)
+    assert here.state()["repositories"]["away"]["since"] == since
 ) -> None:
     text = """\
 [global]

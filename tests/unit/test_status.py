@@ -190,6 +190,48 @@ def test_a_span_of_time_is_short(status: ModuleType, seconds: float, text: str) 
     assert status.span(seconds) == text
 
 
+def kept(status: ModuleType, wanted: str, **repositories: dict[str, Any]) -> list[str]:
+    """Return what is said to be wrong with a host's repositories."""
+    stdout = f"{NOW}\r\n{wanted}\r\n{json.dumps({'repositories': repositories})}\r\n"
+    rows = status.report({}, GROUPS, None, {"vm1": {"stdout": stdout}})["backups"]
+    assert len(rows) == len(repositories)
+    return [problem["seen"] for row in rows for problem in row["problems"]]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "count", "days", "seen"),
+    [
+        ("{}", 1, 2.9, ""),
+        ("{}", 1, 3.1, "was last proven 3 d ago"),
+        # Four are proven in turn.
+        ("{}", 4, 5.9, ""),
+        ("{}", 4, 6.1, "was last proven 6 d ago"),
+        ('{"drills": false}', 1, 99, ""),
+        ('{"backups": false, "drills": true}', 1, 99, ""),
+    ],
+)
+def test_a_repository_is_to_be_proven_in_its_turn(
+    status: ModuleType, wanted: str, count: int, days: float, seen: str
+) -> None:
+    good = {"backup": {"ended": NOW - 10}, "backup_ok": True, "since": NOW - 100 * DAY}
+    of = good | {"proven": NOW - days * DAY, "drill": {"ok": True}}
+    said = kept(status, wanted, **{f"r{n}": of for n in range(count)})
+    assert said == ([f"r{n} {seen}" for n in range(count)] if seen else [])
+    # One that never was is told of after the same time.
+    never = kept(
+        status, wanted, **{f"r{n}": good | {"since": NOW - days * DAY} for n in range(count)}
+    )
+    assert [line.partition(",")[0] for line in never] == (
+        [f"r{n} was never proven" for n in range(count)] if seen else []
+    )
+
+
+def test_backups_that_are_turned_off_are_not_missed(status: ModuleType) -> None:
+    old = {"backup": {"ended": NOW - 99 * DAY}, "backup_ok": False, "backup_said": "no"}
+    assert kept(status, '{"backups": false}', local=old) == []
+    assert kept(status, '{"backups": true}', local=old) == ["the last backup into local failed: no"]
+
+
 # --- The look at a host ----------------------------------------------------------------------
 
 

@@ -257,7 +257,8 @@ class Stanza:
             fcntl.flock(lock, fcntl.LOCK_EX)
             state = self.state()
             state["stanza"] = self.name
-            state["repositories"][repository].update(said)
+            known = state["repositories"][repository]
+            known.update(said, since=known.get("since", time.time()))
             write(self.folder / "state.json", json.dumps(state, indent=1) + "\n")
             write(self.folder / "metrics.prom", metrics(state))
 

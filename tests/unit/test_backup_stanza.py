@@ -236,6 +236,16 @@ CONFIG = {
 
 
 def test_what_came_of_it_is_kept_for_status_and_for_prometheus(tmp_path: Path) -> None:
+def test_a_stanza_that_is_half_there_is_told_from_one_out_of_reach(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = [{"repo": [{"status": {"code": 3, "message": "missing stanza data"}}]}]
+    monkeypatch.setattr(Stanza, "ask", lambda *_: json.dumps(said))
+    here = Stanza(CONFIG | {"state": "/nowhere"})
+    with pytest.raises(Failed, match="repository local has an incomplete stanza"):
+        here.info(here.repositories[0])
+
+
     here = Stanza(CONFIG | {"state": str(tmp_path)})
     here.note("local", backup_ok=True, backup={"ended": 5, "seconds": 1.5, "size": 7, "stored": 3})
     here.note("away", drill={"ok": False, "said": "no", "ended": 6, "seconds": 2})

@@ -200,6 +200,12 @@ class Stanza:
         text = self.ask("info", "--output=json", f"--repo={repository.key}")
         said: dict[str, Any] = next(iter(json.loads(text, strict=False)), {})
         status = (said.get("repo") or [said])[0].get("status", {"code": 1, "message": ""})
+        if status["code"] == 3:
+            raise Failed(
+                f"repository {repository.name} has an incomplete stanza: what is there was made by a run that was cut "
+                f"off, or its backup.info was removed. If nothing of it is to be kept, remove archive/{self.name} and "
+                f"backup/{self.name} there, and run site.yml"
+            )
         if status["code"] not in (0, 1, 2):
             raise Failed(unreadable(repository, str(status["message"])))
         return int(status["code"]), said

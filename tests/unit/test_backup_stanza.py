@@ -235,7 +235,6 @@ CONFIG = {
 }
 
 
-def test_what_came_of_it_is_kept_for_status_and_for_prometheus(tmp_path: Path) -> None:
 def test_a_stanza_that_is_half_there_is_told_from_one_out_of_reach(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -246,12 +245,16 @@ def test_a_stanza_that_is_half_there_is_told_from_one_out_of_reach(
         here.info(here.repositories[0])
 
 
+def test_what_came_of_it_is_kept_for_status_and_for_prometheus(tmp_path: Path) -> None:
     here = Stanza(CONFIG | {"state": str(tmp_path)})
     here.note("local", backup_ok=True, backup={"ended": 5, "seconds": 1.5, "size": 7, "stored": 3})
     here.note("away", drill={"ok": False, "said": "no", "ended": 6, "seconds": 2})
     state = json.loads((tmp_path / "state.json").read_text())
     assert state["repositories"]["local"]["backup"]["size"] == 7
     assert state["repositories"]["away"]["drill"]["said"] == "no"
+    since = state["repositories"]["away"]["since"]
+    here.note("away", backup_ok=False)
+    assert here.state()["repositories"]["away"]["since"] == since
     lines = (tmp_path / "metrics.prom").read_text().splitlines()
     assert 'slipway_backup_timestamp_seconds{repository="local"} 5' in lines
     assert 'slipway_backup_ok{repository="local"} 1' in lines
@@ -263,9 +266,6 @@ def test_a_stanza_that_is_half_there_is_told_from_one_out_of_reach(
 
 def test_a_repository_away_is_told_what_it_needs_and_no_more(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    since = state["repositories"]["away"]["since"]
-    here.note("away", backup_ok=False)
-    assert here.state()["repositories"]["away"]["since"] == since
 ) -> None:
     text = """\
 [global]
@@ -316,3 +316,68 @@ def test_the_way_back_is_for_this_stanzas_backups_alone() -> None:
     ):
         with pytest.raises(Failed, match="serves no backup"):
             tunnel.allowed(line, here)
+
+
+# --- Timelines, and what a restore over the live server leaves --------------------------------
+
+
+class Held(Stanza):
+    """A stanza whose repositories hold what a test says."""
+
+    def __init__(self, state: Path, names: list[str] | None = None, **said: Any) -> None:
+        super().__init__(CONFIG | {"state": str(state)})
+        self.names, self.said, self.asked = names or [], said, list[str]()
+
+    def archived(self, repository: Repository, look: stanza.Look) -> list[str]:
+        """Return the paths of the archive."""
+        return self.names
+
+    def info(self, repository: Repository) -> tuple[int, dict[str, Any]]:
+        """Return what it says of a repository."""
+        found: tuple[int, dict[str, Any]] = self.said[repository.name]
+        return found
+
+    def ask(self, *arguments: str, **options: Any) -> str:
+        """Note what is asked."""
+        self.asked += arguments
+        return ""
+
+
+def there(system: int, version: str = "17", *of: int) -> tuple[int, dict[str, Any]]:
+    """Return what pgBackRest says of a repository that has the stanza of a server, and backups of some."""
+    return 0 if of else 2, {
+        "db": [{"id": 1, "system-id": 1, "version": "15"}, {"id": 2, "system-id": system, "version": version}],
+        "backup": [{"database": {"id": one}} for one in of],
+    }  # fmt: skip
+
+
+def test_the_stanza_is_made_where_it_is_not_and_what_has_no_backup_is_told(tmp_path: Path) -> None:
+    here = Held(tmp_path, local=there(7, "17", 2), away=(1, {}))
+    assert stanza.prepare(here, "7", "17", "on") == (["away"], ["away"])
+    assert here.asked == ["stanza-create"]
+    # As a run that was cut off, or a backup that failed, has left it.
+    for cut in (there(7), there(7, "17", 1)):
+        here = Held(tmp_path, local=there(7, "17", 2), away=cut)
+        assert stanza.prepare(here, "7", "17", "on") == ([], ["away"])
+        assert here.asked == []
+
+
+def test_the_stanza_follows_the_server_to_another_version(tmp_path: Path) -> None:
+    here = Held(tmp_path, local=there(7, "16", 2), away=there(7, "16", 2))
+    # On a host that has not backed it up, it is another one's.
+    with pytest.raises(
+        Failed, match=r"of another server, of PostgreSQL 16, and the one here is of 17"
+    ):
+        stanza.prepare(here, "8", "17", "on")
+    (tmp_path / "state.json").write_text('{"stanza": "main"}')
+    assert stanza.prepare(here, "8", "17", "on") == (["local", "away"], ["local", "away"])
+    assert here.asked == ["stanza-upgrade"]
+
+
+def test_without_an_archive_or_with_that_of_another_server_nothing_is_made(tmp_path: Path) -> None:
+    here = Held(tmp_path, local=(1, {}), away=there(7))
+    (tmp_path / "state.json").write_text('{"stanza": "main"}')
+    for archives, said in (("off", "-e postgresql_restart=true"), ("on", "-e live=main, and then")):
+        with pytest.raises(Failed, match=said):
+            stanza.prepare(here, "8", "17", archives)
+    assert here.asked == []

@@ -3,7 +3,7 @@
 
 backup run full|diff|incr         into each repository; what slipway-backup@<type>.service does
 backup drill [--repository NAME]       prove one, or that whose turn it is; what slipway-drill.service does
-backup prepare                    make the stanza where it isn't, and check that WAL arrives
+backup prepare                    make the stanza where it isn't, and say which repositories have no backup
 backup plan TO                    say what a restore would do, as JSON
 backup restore TO                 do it, beside the live server or (--live) over it
 backup remove                     drop the server beside the live one
@@ -22,6 +22,11 @@ import restore
 from drill import drill
 from server import Live
 from stanza import Failed, Stanza, prepare, take
+
+IDENTITY = (
+    "SELECT system_identifier, current_setting('server_version_num')::int / 10000,"
+    " current_setting('archive_mode') FROM pg_control_system()"
+)
 
 
 def arguments() -> argparse.Namespace:
@@ -59,8 +64,9 @@ def main() -> int:
             case "drill":
                 drill(stanza, given.repository)
             case "prepare":
-                system = Live(stanza).query("SELECT system_identifier FROM pg_control_system()")
-                print("made: " + " ".join(prepare(stanza, system)))
+                made, bare = prepare(stanza, *Live(stanza).query(IDENTITY).split("|"))
+                print("made:", *made)
+                print("without a backup:", *bare)
             case "remove":
                 print(json.dumps({"removed": restore.remove(stanza)}))
             case "back":
@@ -78,7 +84,7 @@ def main() -> int:
                     said |= restore.beside(plan)
                 print(json.dumps(said))
     except (Failed, OSError, ValueError) as error:
-        print(error, file=sys.stderr)
+        print(error, *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
         return 1
     return 0
 

@@ -378,27 +378,56 @@ def take(stanza: Stanza, kind: str) -> None:
         raise Failed("; ".join(failed))
 
 
-def prepare(stanza: Stanza, system: str) -> list[str]:
-    """Make the stanza wherever it is not there yet, and return the repositories where it was made.
+def prepare(
+    stanza: Stanza, system: str, version: str, archives: str
+) -> tuple[list[str], list[str]]:
+    """Make the stanza wherever it is not there yet, or have it follow the server to another major version.
 
     Args:
         stanza: The stanza.
         system: The identifier of this host's server.
+        version: Its major version.
+        archives: Its ``archive_mode``.
+
+    Returns:
+        The repositories where the stanza was made or upgraded, and those without a backup of this server.
 
     Raises:
-        Failed: One of them has it of another server; then it is made nowhere.
+        Failed: There can be no backups yet, or a repository has it of another server; then nothing is changed.
     """
-    made = []
+    if archives == "off":
+        raise Failed(
+            "archive_mode waits for a restart of PostgreSQL, and there are no backups before; allow it: "
+            "ansible-playbook site.yml -e postgresql_restart=true"
+        )
+    made, old, bare = [], [], []
+    # A server of another version is this one's past only if it was backed up here.
+    ours = stanza.state().get("stanza") == stanza.name
     for repository in stanza.repositories:
         status, said = stanza.info(repository)
         if status == 1:
             made.append(repository.name)
-        elif str(said["db"][-1]["system-id"]) != system:
+            continue
+        last = said["db"][-1]
+        if str(last["system-id"]) == system:
+            if last["id"] not in [one["database"]["id"] for one in said["backup"]]:
+                bare.append(repository.name)
+        elif str(last["version"]) == version:
             raise Failed(
                 f"repository {repository.name} has the stanza {stanza.name} of another server. If this host takes its "
                 f"place: ansible-playbook playbooks/restore.yml -e to=latest -e live={stanza.name}, and then site.yml "
                 "again. If not, give it another name by backup_stanza"
             )
+        elif not ours:
+            raise Failed(
+                f"repository {repository.name} has the stanza {stanza.name} of another server, of PostgreSQL "
+                f"{last['version']}, and the one here is of {version}. If this host takes its place, give it that "
+                "version by postgresql_version. If not, give it another name by backup_stanza"
+            )
+        else:
+            old.append(repository.name)
+    if old:
+        stanza.ask("stanza-upgrade")
     if made:
         stanza.ask("stanza-create")
-    return made
+    return old + made, old + made + bare

@@ -156,7 +156,7 @@ def came(text: str, host: str) -> list[str]:
     return lines or [f"{host}: nothing was noted yet"]
 
 
-def plan(said: Mapping[str, Any], host: str, live: bool, stop: list[str]) -> list[str]:
+def plan(said: Mapping[str, Any], host: str, live: bool, stop: list[str], aside: bool) -> list[str]:
     """Return what a restore is going to do."""
     source = f"the {said['type']} backup {said['backup']} of {said['ended']} ({said['size']})"
     source += f" in repository {said['repository']}"
@@ -167,9 +167,12 @@ def plan(said: Mapping[str, Any], host: str, live: bool, stop: list[str]) -> lis
             if stop
             else "no application is stopped"
         )
-        lines.append(
-            f"It goes OVER the live server: {units}, and what there is is kept aside until the restored server is up."
+        kept = (
+            "what there is is kept aside until the restored server is up"
+            if aside
+            else "NOTHING of what there is is kept: the backups are all there is"
         )
+        lines.append(f"It goes OVER the live server: {units}, and {kept}.")
     else:
         lines.append(
             "It goes into a server of its own, beside the live one, which goes on serving."
@@ -195,7 +198,13 @@ def did(said: Mapping[str, Any], host: str, live: bool) -> list[str]:
         )
         lines.append("It goes by ansible-playbook playbooks/restore.yml -e scratch=remove")
         return lines
-    lines.append("The live server has it now, and a backup of it is under way.")
+    if said["not_started"]:
+        lines.append(f"NOT ALL of what was stopped has started again: {said['not_started']}")
+    lines.append(
+        "The live server has it now, and a backup of it is under way."
+        if said["backed_up"]
+        else "The live server has it now, and there is NO backup of it until site.yml has run."
+    )
     if said["to_migrate"]:
         lines.append(
             f"It is from before these releases migrated, which they do again when they are released: "

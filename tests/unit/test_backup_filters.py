@@ -108,6 +108,27 @@ def test_what_is_lost_is_said_with_what_else_goes_back(backup: ModuleType) -> No
     assert "-e confirm=shop" in alone
 
 
+def test_a_restore_over_the_live_server_promises_what_it_keeps(backup: ModuleType) -> None:
+    said = dict.fromkeys(("target", "type", "backup", "ended", "size", "repository"), "x")
+    kept = backup.plan(said, "vm1", True, ["shop"], True)[1]
+    assert "the units of shop stop meanwhile, and what there is is kept aside" in kept
+    lost = backup.plan(said, "vm1", True, [], False)[1]
+    assert "no application is stopped, and NOTHING of what there is is kept" in lost
+
+
+def test_a_restore_says_what_did_not_start_and_what_is_not_backed_up(backup: ModuleType) -> None:
+    said = {
+        **dict.fromkeys(("lsn", "timeline", "last_transaction", "size", "seconds"), "1"),
+        **{"seconds_per_gb": 1, "databases": [], "to_migrate": [], "not_started": ""},
+    }
+    assert backup.did({**said, "backed_up": True}, "vm1", True)[1:] == [
+        "The live server has it now, and a backup of it is under way."
+    ]
+    failed, bare = backup.did({**said, "backed_up": False, "not_started": "shop"}, "vm1", True)[1:]
+    assert failed == "NOT ALL of what was stopped has started again: shop"
+    assert "there is NO backup of it until site.yml has run" in bare
+
+
 def test_what_came_is_said_for_each_repository(backup: ModuleType) -> None:
     good = {
         "label": "20261128F",

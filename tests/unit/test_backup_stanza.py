@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -343,6 +344,27 @@ class Held(Stanza):
         return ""
 
 
+def test_a_timeline_without_its_history_is_known_by_its_segments(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    second = backup("2", "000000020000000000000007", "000000020000000000000007", "0/7000100", 3000)
+    look = stanza.Look([FULL, DIFF, second], "17-1")
+    segments = ("000000010000000000000002", "000000010000000000000003", "000000020000000000000007")
+    names = [name for name in wal(*segments) if "history" not in name]
+
+    def chosen(*more: str) -> str:
+        here = Held(tmp_path, ["0000000200000000", *names, *more])
+        return str(targets.choose(here, here.repositories[0], look, Target())["label"])
+
+    monkeypatch.setattr(targets, "run", lambda *_, **__: pytest.fail("there is no history"))
+    assert chosen() == "2"
+    left = type("Done", (), {"stdout": "1\t0/5000000\tno recovery target specified\n"})
+    monkeypatch.setattr(targets, "run", lambda *_, **__: left)
+    assert chosen("00000002.history") == "2"
+    look.backups.remove(second)
+    assert chosen("00000002.history") == "F"
+
+
 def there(system: int, version: str = "17", *of: int) -> tuple[int, dict[str, Any]]:
     """Return what pgBackRest says of a repository that has the stanza of a server, and backups of some."""
     return 0 if of else 2, {
@@ -381,3 +403,176 @@ def test_without_an_archive_or_with_that_of_another_server_nothing_is_made(tmp_p
         with pytest.raises(Failed, match=said):
             stanza.prepare(here, "8", "17", archives)
     assert here.asked == []
+
+
+class Service:
+    """A live server, as far as a restore over it needs one; what it holds is in a folder."""
+
+    service = "postgresql"
+
+    def __init__(self, data: Path) -> None:
+        self.data, self.answers = data, True
+
+    def settle(self) -> str:
+        """Tell where it is."""
+        return "0/10"
+
+    def query(self, statement: str) -> str:
+        """Answer what it archives by."""
+        return "/bin/true"
+
+
+@dataclass
+class Stage:
+    """What a restore over the live server does, without one."""
+
+    live: Service
+    plan: restore.Plan
+    calls: list[tuple[str, ...]]
+    refuse: set[str]
+
+    def over(self, keep: bool = True) -> dict[str, Any]:
+        """Restore."""
+        return restore.over(self.plan, ["shop"], [], keep, self.live.data.parent)
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stage:
+    """Return a restore over a live server whose data is a folder with a file."""
+    data = tmp_path / "main"
+    for name in ("PG_VERSION", "global/pg_control", "pg_tblspc/.keep"):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_text("old")
+    (data / "pg_tblspc/.keep").unlink()
+    here = Held(tmp_path)
+    plan = restore.Plan(here, Target(), here.repositories[0], FULL | {"info": {"size": 1}})
+    made = Stage(Service(data), plan, [], set())
+
+    def systemctl(verb: str, *words: str) -> None:
+        made.calls.append((verb, *words))
+        if made.refuse & {" ".join((verb, *words)), verb}:
+            raise Failed(f"{verb} {words[-1]} failed")
+
+    def replaced(*_: Any) -> dict[str, Any]:
+        (data / "PG_VERSION").write_text("new")
+        if "replace" in made.refuse:
+            raise Failed("no way")
+        return {"lsn": "0/20"}
+
+    monkeypatch.setattr(restore, "Live", lambda _: made.live)
+    monkeypatch.setattr(restore, "units", lambda _: {"shop@blue.service": "shop"})
+    monkeypatch.setattr(restore, "systemctl", systemctl)
+    monkeypatch.setattr(restore, "replace", replaced)
+    monkeypatch.setattr(
+        restore, "run", lambda *command, root=False: stanza.run(*command, root=True)
+    )
+    return made
+
+
+def held(stage: Stage) -> tuple[str, list[str]]:
+    """Return what the data is, and the folders beside it."""
+    data = stage.live.data
+    beside = sorted(path.name for path in data.parent.iterdir() if path.name.startswith("main"))
+    return (data / "PG_VERSION").read_text(), beside
+
+
+@pytest.mark.parametrize("fails", ["replace", "start postgresql"])
+def test_a_restore_that_fails_puts_back_what_was_kept(stage: Stage, fails: str) -> None:
+    stage.refuse.add(fails)
+    with pytest.raises(Failed) as failed:
+        stage.over()
+    assert failed.value.__notes__ == ["What there was is in its place again."]
+    assert held(stage) == ("old", ["main"])
+    assert stage.calls[-3:] == [
+        ("stop", "postgresql"),
+        ("start", "postgresql"),
+        ("start", "shop@blue.service"),
+    ]
+
+
+def test_a_restore_that_fails_with_nothing_kept_says_so_and_serves_nothing(stage: Stage) -> None:
+    stage.refuse.add("replace")
+    with pytest.raises(Failed) as failed:
+        stage.over(keep=False)
+    assert "Nothing was kept aside, and the server stays stopped" in failed.value.__notes__[0]
+    assert ("start", "postgresql") not in stage.calls
+
+
+def test_an_application_that_does_not_start_is_no_failure_of_the_restore(stage: Stage) -> None:
+    stage.refuse.add("start shop@blue.service")
+    found = stage.over()
+    assert found["not_started"] == "start shop@blue.service failed"
+    assert held(stage) == ("new", ["main"])
+
+
+def test_without_an_archive_no_backup_of_it_is_promised(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = ("start", "--no-block", "slipway-backup@incr.service")
+    assert stage.over()["backed_up"] is False and start not in stage.calls
+    monkeypatch.setattr(stage.live, "query", lambda _: "pgbackrest --stanza=main archive-push %p")
+    assert stage.over()["backed_up"] is True and start in stage.calls
+
+
+def test_remains_are_kept_only_if_they_are_to_be(stage: Stage) -> None:
+    (stage.live.data / "global/pg_control").unlink()
+    data = restore.Data(stage.live, keep=False)  # type: ignore[arg-type]
+    data.put_aside(1)
+    assert list(stage.live.data.iterdir()) == [] and data.done == "given up"
+    (stage.live.data / "PG_VERSION").write_text("old")
+    data = restore.Data(stage.live, keep=True)  # type: ignore[arg-type]
+    data.put_aside(1)
+    (stage.live.data / "PG_VERSION").write_text("half")
+    assert data.put_back() == "What there was is in its place again."
+    assert held(stage) == ("old", ["main"])
+
+
+def test_a_disk_that_is_mounted_there_is_not_kept_aside(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "is_mount", lambda _: True)
+    with pytest.raises(Failed, match=r"where a disk is mounted.*-e aside=false") as failed:
+        stage.over()
+    assert failed.value.__notes__ == ["What there was is in its place again."]
+    stage.over(keep=False)
+
+
+def test_what_can_not_be_archived_says_how_to_do_without(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stuck() -> str:
+        raise Failed("the server did not archive 0001")
+
+    monkeypatch.setattr(stage.live, "settle", stuck)
+    with pytest.raises(Failed, match="stop the server first: systemctl stop postgresql"):
+        stage.over()
+    assert ("stop", "postgresql") not in stage.calls
+    # Beside it, what is older than that can be had.
+    monkeypatch.setattr(restore, "remove", lambda _: pytest.fail("it goes on"))
+    with pytest.raises(Failed, match="did not archive"):
+        restore.beside(stage.plan)
+    earlier = replace(stage.plan, target=Target("time", "2026-11-28 11:30:00.000000+00"))
+    with pytest.raises(pytest.fail.Exception, match="it goes on"):
+        restore.beside(earlier)
+
+
+def test_what_the_database_has_no_more_is_migrated_again_and_leaves_no_point(
+    tmp_path: Path,
+) -> None:
+    def release(name: str, *files: str) -> Path:
+        folder = tmp_path / "shop/releases" / name
+        folder.mkdir(parents=True)
+        for file in files:
+            (folder / file).touch()
+        return folder
+
+    gone = release("aaaa", "migrated", "restore_point")
+    failed = release("bbbb", "restore_point")
+    stays = release("cccc", "migrated", "restore_point")
+    at = {"aaaa": "0/30", "bbbb": "0/40", "cccc": "0/50"}
+    known = [{"app": "shop", "release": name, "lsn": position} for name, position in at.items()]
+    # Released anew since, on the timeline that began before it.
+    known.append({"app": "shop", "release": "cccc", "lsn": "0/20"})
+    assert restore.forget(known, "0/28", tmp_path) == ["shop aaaa"]
+    assert list(gone.iterdir()) == list(failed.iterdir()) == []
+    assert len(list(stays.iterdir())) == 2

@@ -67,8 +67,13 @@ def plan(stanza: Stanza, to: str, name: str, root: Path) -> Plan:
 def beside(plan: Plan) -> dict[str, Any]:
     """Restore into a scratch server, which goes on running, and return what came of it."""
     live, stanza = Live(plan.stanza), plan.stanza
-    if plan.target.kind != "name" and live.answers:
-        live.settle()
+    if live.answers:
+        try:
+            live.settle()
+        except Failed:
+            # What is older is there, whatever keeps the latest from being archived.
+            if plan.target.kind == "default":
+                raise
     remove(stanza)
     room(stanza.scratch, plan.backup["info"]["size"] + WAL, "a restore")
     folder = stanza.scratch / "restored"
@@ -155,7 +160,7 @@ def units(apps: Iterable[str]) -> dict[str, str]:
 def over(
     plan: Plan, apps: Iterable[str], leave: list[str], keep: bool, root: Path
 ) -> dict[str, Any]:
-    """Restore over the live server, and return what came of it. Whatever fails, what there was is put back.
+    """Restore over the live server, and return what came of it. If it fails, what was kept aside is put back.
 
     Args:
         plan: What is to be restored.
@@ -163,46 +168,95 @@ def over(
         leave: Those of them that are not started again here, unless it fails.
         keep: Whether what there is is kept aside until the restored server is up.
         root: The folder of the applications' releases.
+
+    Raises:
+        Failed: It could not be restored; a note says what is there now.
     """
     live, began, stopped = Live(plan.stanza), time.monotonic(), units(apps)
-    systemctl("stop", *stopped)
+    data = Data(live, keep)
     try:
-        # All that is committed stays restorable, whatever this is to go back to.
-        reached = live.settle() if live.answers else "0/0"
-        data = Data(live, keep)
+        systemctl("stop", *stopped)
+        reached = settled(live)
         if not data.sound:  # a server without its files would wait until it looks for them
             with suppress(Failed):
                 systemctl("kill", "--signal=SIGQUIT", live.service)
         systemctl("stop", live.service)
-        try:
-            data.put_aside(plan.backup["info"]["size"])
-            found = replace(plan, live, data.sound)
-            if plan.target.kind == "default" and lsn(found["lsn"]) < lsn(reached):
-                raise Failed(
-                    f"what came back ends at {found['lsn']}; the server had come to {reached}"
-                )
-        except BaseException:
-            data.put_back()
-            with suppress(Failed):  # if there was nothing, there is nothing to start
-                systemctl("start", live.service)
-            raise
+        data.put_aside(plan.backup["info"]["size"])
+        found = replace(plan, live, data.sound)
+        if plan.target.kind == "default" and lsn(found["lsn"]) < lsn(reached):
+            raise Failed(f"what came back ends at {found['lsn']}; the server had come to {reached}")
         systemctl("start", live.service)
         wait(lambda: live.answers, "the restored server")
-        data.forget()
-        forgotten = forget(points(root), found["lsn"], root)
-    except BaseException:
-        leave = []
+    except BaseException as error:
+        error.add_note(undo(live, data, stopped))
         raise
-    finally:
-        systemctl("start", *(unit for unit, app in stopped.items() if app not in leave))
-    # The next restore begins with what is there now.
-    systemctl("start", "--no-block", "slipway-backup@incr.service")
-    return {**found, **measured(plan, began), "stopped": list(stopped), "to_migrate": forgotten}
+    took = measured(plan, began)
+    said: dict[str, Any] = {"stopped": list(stopped)}
+    said["not_started"] = started(unit for unit, app in stopped.items() if app not in leave)
+    try:
+        said["to_migrate"] = forget(points(root), found["lsn"], root)
+        # The next restore begins with what is there now. A host that is not set up yet archives nothing of it.
+        said["backed_up"] = "pgbackrest" in live.query("SHOW archive_command")
+        if said["backed_up"]:
+            systemctl("start", "--no-block", "slipway-backup@incr.service")
+        data.forget()
+    except (Failed, OSError) as error:
+        error.add_note("What was restored is live all the same.")
+        raise
+    return {**found, **took, **said}
+
+
+def settled(live: Live) -> str:
+    """Have all that is committed archived, so that it stays restorable, and return the position that this is.
+
+    Raises:
+        Failed: It can't be archived; the message says how to do without.
+    """
+    if not live.answers:
+        return "0/0"
+    try:
+        return live.settle()
+    except Failed as error:
+        raise Failed(
+            f"{error}. What is not archived is lost by a restore over it. If that may be, stop the server first: "
+            f"systemctl stop {live.service}"
+        ) from error
+
+
+def undo(live: Live, data: Data, stopped: Iterable[str]) -> str:
+    """Have what there was serve again, as far as it was kept, and return what is there now."""
+    if data.done:
+        with suppress(Failed):
+            systemctl("stop", live.service)
+    try:
+        said = data.put_back()
+    except OSError as error:
+        said = f"What there was is in {data.aside}, and could not be put back: {error}."
+    if data.done != "given up":  # then nobody knows what it would serve
+        with suppress(Failed):
+            systemctl("start", live.service)
+    if failed := started(stopped):
+        said += f" Not all of what was stopped has started again: {failed}"
+    return said
+
+
+def started(wanted: Iterable[str]) -> str:
+    """Start units, and return what systemd says of those that it could not start; empty if it could."""
+    try:
+        systemctl("start", *wanted)
+    except Failed as error:
+        return str(error)
+    return ""
 
 
 def replace(plan: Plan, live: Live, sound: bool) -> dict[str, Any]:
     """Restore in the place of the live data and recover it, where nobody else gets in, and return what it is."""
-    own = {"config_file": f"{live.config}/postgresql.conf", "external_pid_file": ""}
+    own = {
+        "config_file": f"{live.config}/postgresql.conf",
+        "external_pid_file": "",
+        # A backup on the timeline that begins here needs its history, though the live server archives nothing yet.
+        "archive_command": f"pgbackrest --stanza={plan.stanza.name} archive-push %p",
+    }
     server = Restored(live, live.data, PRIVATE, own)
     PRIVATE.mkdir(mode=0o700, exist_ok=True)
     shutil.chown(PRIVATE, "postgres", "postgres")
@@ -223,7 +277,11 @@ def systemctl(verb: str, *words: str) -> None:
 
 
 class Data:
-    """The live server's data while something else is restored in its place."""
+    """The live server's data while something else is restored in its place.
+
+    Attributes:
+        done: What was done with it: nothing yet, ``copying``, ``copied``, ``moved``, or ``given up``.
+    """
 
     def __init__(self, live: Live, keep: bool) -> None:
         self.data, self.keep = live.data, keep
@@ -244,15 +302,23 @@ class Data:
                 f"{self.aside} is there, from a restore that was cut off: it is what there was before that. Move it to "
                 f"{self.data} if that doesn't start, or else away"
             )
+        if self.keep and self.data.is_mount():
+            raise Failed(
+                f"{self.data} is where a disk is mounted, and can't be kept aside; -e aside=false does without"
+            )
         if not self.sound:
-            if self.data.exists():
+            there = self.data.exists()
+            if there and self.keep:
                 self.data.rename(self.aside)
-                self.done = "moved"
+            elif there:
+                run("find", str(self.data), "-mindepth", "1", "-delete", root=True)
+            self.done = "moved" if there and self.keep else "given up"
             run("mkdir", "--parents", "--mode=0700", str(self.data))
             room(self.data, wanted + WAL, "a restore")
             return
         (self.data / "postmaster.pid").unlink(missing_ok=True)  # of a server that died
         if not self.keep:
+            self.done = "given up"
             return
         if any((self.data / "pg_tblspc").iterdir()):
             raise Failed(
@@ -269,26 +335,33 @@ class Data:
         run("cp", "--archive", "--reflink=auto", str(self.data), str(self.aside), root=True)
         self.done = "copied"
 
-    def put_back(self) -> None:
-        """Have what there was in its place again."""
+    def put_back(self) -> str:
+        """Have what there was in its place again, and return whether it is."""
+        if self.done == "given up":
+            return "Nothing was kept aside, and the server stays stopped: mend what failed, and restore again."
         if self.done == "copying":
             shutil.rmtree(self.aside, ignore_errors=True)
         elif self.done:
             shutil.rmtree(self.data, ignore_errors=True)
             self.aside.rename(self.data)
+        return "What there was is in its place again."
 
     def forget(self) -> None:
         """Remove what was kept."""
-        if self.done:
+        if self.done != "given up":
             shutil.rmtree(self.aside)
 
 
 def forget(known: Iterable[Point], position: str, root: Path) -> list[str]:
     """Have releases migrate again whose migrations the database has no more, and return them."""
     found = []
-    for point in known:
+    # The last try of each alone: those before it were on timelines that may have been given up.
+    for point in {(point["app"], point["release"]): point for point in known}.values():
         marker = root / point["app"] / "releases" / point["release"] / "migrated"
-        if lsn(point["lsn"]) >= lsn(position) and marker.exists():
+        if lsn(point["lsn"]) < lsn(position):
+            continue
+        marker.with_name("restore_point").unlink(missing_ok=True)
+        if marker.exists():
             marker.unlink()
             found.append(f"{point['app']} {point['release']}")
     return found

@@ -143,11 +143,11 @@ def choose(stanza: Stanza, repository: Repository, look: Look, target: Target) -
         Failed: There is none from before the target.
     """
     names = stanza.archived(repository, look)
-    timeline = target.timeline or max(
-        [1, *(int(name[:8], 16) for name in names if ".history" in name)]
-    )
+    # By its segments, too: the history isn't there if nobody archived when the timeline began.
+    lines = (re.match(r"([0-9A-F]{8})(\.history|[0-9A-F]{8})", name) for name in names)
+    timeline = target.timeline or max([1, *(int(line[1], 16) for line in lines if line)])
     history = ""
-    if timeline > 1:
+    if f"{timeline:08X}.history" in names:
         path = f"archive/{stanza.name}/{look.archive}/{timeline:08X}.history"
         history = run(
             "pgbackrest", "--log-level-console=off", f"--repo={repository.key}", "repo-get", path

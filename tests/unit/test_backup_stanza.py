@@ -418,8 +418,8 @@ class Service:
         return "0/10"
 
     def query(self, statement: str) -> str:
-        """Answer what it archives by."""
-        return "/bin/true"
+        """Answer which server it is, or what it archives by."""
+        return "7" if "system_identifier" in statement else "/bin/true"
 
 
 @dataclass
@@ -444,7 +444,7 @@ def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stage:
         (data / name).parent.mkdir(parents=True, exist_ok=True)
         (data / name).write_text("old")
     (data / "pg_tblspc/.keep").unlink()
-    here = Held(tmp_path)
+    here = Held(tmp_path, local=there(7))
     plan = restore.Plan(here, Target(), here.repositories[0], FULL | {"info": {"size": 1}})
     made = Stage(Service(data), plan, [], set())
 
@@ -554,6 +554,14 @@ def test_what_can_not_be_archived_says_how_to_do_without(
     earlier = replace(stage.plan, target=Target("time", "2026-11-28 11:30:00.000000+00"))
     with pytest.raises(pytest.fail.Exception, match="it goes on"):
         restore.beside(earlier)
+
+
+def test_of_another_server_than_that_of_the_backups_nothing_is_archived_before(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage.live, "settle", lambda: pytest.fail("it would never be archived"))
+    monkeypatch.setattr(stage.plan.stanza, "said", {"local": there(8)})
+    assert stage.over()["lsn"] == "0/20"
 
 
 def test_what_the_database_has_no_more_is_migrated_again_and_leaves_no_point(

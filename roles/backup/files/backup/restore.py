@@ -67,13 +67,12 @@ def plan(stanza: Stanza, to: str, name: str, root: Path) -> Plan:
 def beside(plan: Plan) -> dict[str, Any]:
     """Restore into a scratch server, which goes on running, and return what came of it."""
     live, stanza = Live(plan.stanza), plan.stanza
-    if live.answers:
-        try:
-            live.settle()
-        except Failed:
-            # What is older is there, whatever keeps the latest from being archived.
-            if plan.target.kind == "default":
-                raise
+    try:
+        settled(plan, live)
+    except Failed:
+        # What is older is there, whatever keeps the latest from being archived.
+        if plan.target.kind == "default":
+            raise
     remove(stanza)
     room(stanza.scratch, plan.backup["info"]["size"] + WAL, "a restore")
     folder = stanza.scratch / "restored"
@@ -176,7 +175,7 @@ def over(
     data = Data(live, keep)
     try:
         systemctl("stop", *stopped)
-        reached = settled(live)
+        reached = settled_or_stopped(plan, live)
         if not data.sound:  # a server without its files would wait until it looks for them
             with suppress(Failed):
                 systemctl("kill", "--signal=SIGQUIT", live.service)
@@ -206,16 +205,26 @@ def over(
     return {**found, **took, **said}
 
 
-def settled(live: Live) -> str:
+def settled(plan: Plan, live: Live) -> str:
     """Have all that is committed archived, so that it stays restorable, and return the position that this is.
+
+    It is 0/0 where nothing can be: by a server that is gone, or by another one than that of the backups.
+    """
+    if not live.answers:
+        return "0/0"
+    _, known = plan.stanza.info(plan.repository)
+    ours = live.query("SELECT system_identifier FROM pg_control_system()")
+    return live.settle() if str(known["db"][-1]["system-id"]) == ours else "0/0"
+
+
+def settled_or_stopped(plan: Plan, live: Live) -> str:
+    """Return what ``settled`` does.
 
     Raises:
         Failed: It can't be archived; the message says how to do without.
     """
-    if not live.answers:
-        return "0/0"
     try:
-        return live.settle()
+        return settled(plan, live)
     except Failed as error:
         raise Failed(
             f"{error}. What is not archived is lost by a restore over it. If that may be, stop the server first: "

@@ -13,7 +13,7 @@ SOCKET = "/var/lib/slipway/scratch/restored"
 # All that was on its disk but for the application; the repository away is what is left.
 LOST = """
 systemctl stop 'slipway-*.timer' 'tally@*'
-pg_dropcluster --stop 17 main && pg_createcluster --start 17 main
+pg_dropcluster --stop 17 main; rm -rf /etc/postgresql/17/main; pg_createcluster --start 17 main
 rm -rf /var/lib/pgbackrest/* /var/lib/slipway/backup/* /etc/slipway/backup/local.passphrase
 """
 

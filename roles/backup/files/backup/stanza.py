@@ -9,7 +9,8 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ PGBACKREST = (
     Path("/etc/pgbackrest/pgbackrest.conf"),
     Path("/etc/pgbackrest/conf.d/slipway-generated.conf"),
 )
+QUIET = ("--log-level-console=off", "--log-level-stderr=error")  # why it failed, and no more
 SAID = 900  # characters of what a program said that are kept
 SEGMENTS = 0x100000000 // (16 * 1024 * 1024)  # of WAL, in each of the files' middle number
 WAL = re.compile(r"([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})-[0-9a-f]{40}")
@@ -44,6 +46,7 @@ def run(
     Raises:
         Failed: It ended otherwise; the message is what it said.
     """
+    program = command[0]
     if os.geteuid() == 0 and not root:
         command = ("runuser", "-u", "postgres", "--", *command)
     given = {"capture_output": True, "text": True, "errors": "replace", "cwd": "/", **options}
@@ -51,7 +54,7 @@ def run(
         given.setdefault("stdin", subprocess.DEVNULL)
     done: subprocess.CompletedProcess[str] = subprocess.run(command, check=False, **given)
     if done.returncode not in ok:
-        raise Failed(words(done.stderr or done.stdout) or f"{command[0]}: {done.returncode}")
+        raise Failed(words(done.stderr or done.stdout) or f"{program} ended with {done.returncode}")
     return done
 
 
@@ -184,7 +187,7 @@ class Stanza:
 
     def command(self, *arguments: str) -> tuple[str, ...]:
         """Return a command of pgBackRest's for this stanza."""
-        return ("pgbackrest", f"--stanza={self.name}", "--log-level-console=off", *arguments)
+        return ("pgbackrest", f"--stanza={self.name}", *QUIET, *arguments)
 
     def ask(self, *arguments: str, **options: Any) -> str:
         """Run pgBackRest and return what it printed."""
@@ -228,7 +231,7 @@ class Stanza:
         archive = f"archive/{self.name}/{look.archive}"
         command = (
             "pgbackrest",
-            "--log-level-console=off",
+            *QUIET,
             f"--repo={repository.key}",
             "repo-ls",
             "--recurse",
@@ -365,14 +368,24 @@ def into(stanza: Stanza, repository: Repository, kind: str) -> str:
     return ""
 
 
+@contextmanager
+def alone(stanza: Stanza) -> Iterator[None]:
+    """Wait until nothing else of this kind is under way: pgBackRest would refuse the second."""
+    folder = os.open(stanza.folder, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
 def take(stanza: Stanza, kind: str) -> None:
     """Take a backup into each repository, whatever becomes of the others, and say what came of each.
 
     Raises:
         Failed: One of them has none now.
     """
-    with (stanza.folder / "backing-up").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one after the other: pgBackRest would refuse the second
+    with alone(stanza):
         failed = [said for one in stanza.repositories if (said := into(stanza, one, kind))]
     if failed:
         raise Failed("; ".join(failed))
@@ -426,8 +439,10 @@ def prepare(
             )
         else:
             old.append(repository.name)
-    if old:
-        stanza.ask("stanza-upgrade")
-    if made:
-        stanza.ask("stanza-create")
+    if old or made:
+        with alone(stanza):
+            if old:
+                stanza.ask("stanza-upgrade")
+            if made:
+                stanza.ask("stanza-create")
     return old + made, old + made + bare

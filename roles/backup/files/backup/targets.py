@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from server import Restored, limits
-from stanza import Backup, Failed, Look, Repository, Stanza, lsn, missing, number, run
+from stanza import QUIET, Backup, Failed, Look, Repository, Stanza, lsn, missing, number, run
 
 Point = dict[str, Any]
 
@@ -149,9 +149,7 @@ def choose(stanza: Stanza, repository: Repository, look: Look, target: Target) -
     history = ""
     if f"{timeline:08X}.history" in names:
         path = f"archive/{stanza.name}/{look.archive}/{timeline:08X}.history"
-        history = run(
-            "pgbackrest", "--log-level-console=off", f"--repo={repository.key}", "repo-get", path
-        ).stdout
+        history = run("pgbackrest", *QUIET, f"--repo={repository.key}", "repo-get", path).stdout
     own = [one for one in look.backups if look.archive.endswith(f"-{one['database']['id']}")]
     found = pick(own, target, forks(history), timeline)
     if not own:

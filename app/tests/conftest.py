@@ -102,6 +102,8 @@ def cluster(short_folder: Path) -> Iterator[Cluster]:
         cluster.execute(
             "ALTER DEFAULT PRIVILEGES FOR ROLE board_owner"
             " GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO board",
+            "ALTER DEFAULT PRIVILEGES FOR ROLE board_owner"
+            " GRANT USAGE, SELECT ON SEQUENCES TO board",
         )
         cluster.alembic("upgrade", "head")
         yield cluster
@@ -112,7 +114,7 @@ def cluster(short_folder: Path) -> Iterator[Cluster]:
 @pytest.fixture
 def database(cluster: Cluster) -> Cluster:
     """The cluster with an empty log."""
-    cluster.execute("TRUNCATE deployment RESTART IDENTITY")
+    cluster.execute("TRUNCATE deployment, detail, token RESTART IDENTITY")
     return cluster
 
 
@@ -160,6 +162,7 @@ def serve(short_folder: Path) -> Serve:
             "DATABASE_URL": database_url,
             "API_TOKEN": TOKEN,
             "SLIPWAY_RELEASE": "r1",
+            "SLIPWAY_SHARED": str(folder / "shared"),
         }
         command = [sys.executable, "-m", "uvicorn", "board.main:app", "--uds", str(socket)]
         with output.open("wb") as file:

@@ -7,6 +7,8 @@ from conftest import Server
 
 pytestmark = pytest.mark.postgres
 
+NO_DETAILS = {"steps": [], "latency": []}
+
 
 def test_start_and_finish(board: Server) -> None:
     response = board.client.post(
@@ -28,9 +30,10 @@ def test_start_and_finish(board: Server) -> None:
         "status": "succeeded",
         "message": "0 of 9 lost",
         "finished_at": finished["finished_at"],
+        "revision": started["revision"] + 1,
     }
     assert finished["finished_at"] >= started["started_at"]
-    assert board.client.get(location).json() == finished
+    assert board.client.get(location).json() == finished | NO_DETAILS
 
 
 def test_given_times_are_kept(board: Server) -> None:
@@ -73,7 +76,8 @@ def test_an_end_is_final_but_for_a_rollback(
     response = board.client.patch(path, json={"status": then})
     assert response.status_code == status
     after = board.client.get(path).json()
-    assert after == before | {"status": then if status == 200 else first}
+    changed = {"status": then, "revision": before["revision"] + 1} if status == 200 else {}
+    assert after == before | NO_DETAILS | changed
 
 
 def test_unknown_deployment(board: Server) -> None:
@@ -92,7 +96,7 @@ def test_a_refused_write_changes_nothing(board: Server) -> None:
         path, json={"status": "failed"}, headers={"Authorization": "Bearer wrong"}
     )
     assert response.status_code == 401
-    assert board.client.get(path).json() == started
+    assert board.client.get(path).json() == started | NO_DETAILS
 
 
 def test_pages_hold_each_deployment_once(board: Server) -> None:
@@ -131,10 +135,102 @@ def test_filters(board: Server) -> None:
         ("app=board", [wanted["board", "app2"], wanted["board", "app1"]]),
         ("host=app1", [wanted["search", "app1"], wanted["board", "app1"]]),
         ("app=search&host=app2", [wanted["search", "app2"]]),
+        ("status=running&app=board&host=app1", [wanted["board", "app1"]]),
+        ("status=succeeded", []),
+        ("release=0a1b&app=search", [wanted["search", "app2"], wanted["search", "app1"]]),
+        ("release=0a1c", []),
         ("app=x", []),
     ]:
         page = board.client.get(f"/api/deployments?{query}").json()
         assert [item["id"] for item in page["items"]] == ids, query
+
+
+def test_pages_of_what_was_filtered(board: Server) -> None:
+    wanted = []
+    for number in range(6):
+        for app in ("board", "search"):
+            started = board.start_deployment(app=app, host=f"app{number % 2}")
+            if (app, number % 2) == ("search", 1):
+                wanted.append(started["id"])
+    for query in ("app=search&host=app1", "app=search&host=app1&status=running"):
+        first = board.client.get(f"/api/deployments?{query}&limit=2").json()
+        second = board.client.get(f"/api/deployments?{query}&before={first['next']}").json()
+        found = [item["id"] for item in first["items"] + second["items"]]
+        assert (found, second["next"]) == (wanted[::-1], None)
+
+
+STEPS = [
+    {"name": "unpack", "seconds": 3.2, "status": "succeeded"},
+    {"name": "start", "seconds": 1.5, "status": "failed"},
+]
+LATENCY = [{"at": at, "p50_ms": 2.0, "p99_ms": 9.5, "failed": 0} for at in (0.0, 1.0)]
+FIGURES = {"requests": 12480, "failed": 1, "p50_ms": 2.1, "p99_ms": 9.5, "worst_ms": 31.0}
+
+
+def test_steps_and_figures_come_with_the_end_or_afterwards(board: Server) -> None:
+    path = f"/api/deployments/{board.start_deployment()['id']}"
+    board.client.patch(path, json={"steps": STEPS[:1]}).raise_for_status()
+    running = board.client.get(path).json()
+    assert (running["status"], running["steps"], running["probe"]) == ("running", STEPS[:1], None)
+    end = {"status": "succeeded", "steps": STEPS, "probe": FIGURES | {"latency": LATENCY}}
+    finished = board.client.patch(path, json=end).json()
+    assert finished["probe"] == FIGURES
+    said = board.client.get(path).json()
+    assert (said["steps"], said["latency"], said["probe"]) == (STEPS, LATENCY, FIGURES)
+    later = {"probe": {"requests": 5, "failed": 0}}
+    board.client.patch(path, json=later).raise_for_status()
+    said = board.client.get(path).json()
+    assert said["probe"] == dict.fromkeys(FIGURES) | later["probe"]
+    assert (said["status"], said["steps"]) == ("succeeded", STEPS)
+    (item,) = board.client.get("/api/deployments").json()["items"]
+    assert item["probe"] == said["probe"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"status": None},
+        {"finished_at": "2026-01-01T00:00:00Z"},
+        {"probe": {"requests": 1, "failed": 2}},
+        {"probe": {"requests": -1, "failed": 0}},
+        {"probe": {"requests": 1}},
+        {"steps": [{"name": "start", "seconds": "NaN"}]},
+        {"steps": [{"name": "a", "seconds": 1}] * 201},
+    ],
+)
+def test_a_change_that_makes_no_sense_is_refused(board: Server, change: dict[str, object]) -> None:
+    path = f"/api/deployments/{board.start_deployment()['id']}"
+    assert board.client.patch(path, json=change).status_code == 422
+
+
+def test_the_summary_is_what_runs_where(board: Server) -> None:
+    def deploy(app: str, host: str, release: str, status: str) -> int:
+        started = board.start_deployment(
+            app=app, host=host, release=release, started_at="2026-01-01T00:00:00Z"
+        )
+        end = {"status": status, "finished_at": "2026-01-01T00:00:10Z"}
+        board.client.patch(f"/api/deployments/{started['id']}", json=end).raise_for_status()
+        return int(started["id"])
+
+    first = deploy("shop", "app2", "r1", "succeeded")
+    deploy("shop", "app2", "r2", "rolled_back")
+    failed = deploy("shop", "app2", "r3", "failed")
+    second = deploy("shop", "app1", "r3", "succeeded")
+    deploy("search", "app1", "r9", "failed")
+    summary = board.client.get("/api/summary").json()
+    places = {(place["app"], place["host"]): place for place in summary["places"]}
+    assert list(places) == [("search", "app1"), ("shop", "app1"), ("shop", "app2")]
+    shop = places["shop", "app2"]
+    assert shop["serving"] == {
+        "id": first, "release": "r1", "version": None, "since": "2026-01-01T00:00:10Z",
+    }  # fmt: skip
+    assert (shop["latest"], shop["status"]) == (failed, "failed")
+    assert (shop["recent"], shop["recent_failed"], shop["median_seconds"]) == (3, 2, 10.0)
+    assert places["shop", "app1"]["serving"]["id"] == second
+    assert places["search", "app1"]["serving"] is None
+    newest = board.client.get("/api/deployments?limit=1").json()["items"][0]
+    assert summary["revision"] == newest["revision"]
 
 
 def test_what_looks_like_sql_is_only_text(board: Server) -> None:

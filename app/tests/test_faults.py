@@ -8,6 +8,8 @@ import psycopg
 import pytest
 from conftest import Cluster, Serve, Server
 
+from board.database import SCHEMA_VERSION
+
 pytestmark = pytest.mark.postgres
 
 
@@ -21,7 +23,7 @@ def small(database: Cluster, serve: Serve) -> Iterator[Server]:
 
 def test_ready_tells_release_and_schema(board: Server) -> None:
     response = board.client.get("/readyz")
-    assert response.json() == {"status": "ready", "release": "r1", "schema_version": "0001"}
+    assert response.json() == {"status": "ready", "release": "r1", "schema_version": SCHEMA_VERSION}
 
 
 @pytest.mark.parametrize(
@@ -39,8 +41,8 @@ def test_not_ready_on_an_older_or_broken_schema(
     undo = {
         "ALTER TABLE alembic_version": "ALTER TABLE alembic_gone RENAME TO alembic_version",
         "ALTER TABLE deployment": "ALTER TABLE deployment RENAME COLUMN note TO message",
-        "UPDATE": "UPDATE alembic_version SET version_num = '0001'",
-        "DELETE": "INSERT INTO alembic_version VALUES ('0001')",
+        "UPDATE": "UPDATE alembic_version SET version_num = '0002'",
+        "DELETE": "INSERT INTO alembic_version VALUES ('0002')",
     }
     database.execute(change)
     try:
@@ -59,19 +61,20 @@ def test_serves_on_a_newer_schema(database: Cluster, board: Server) -> None:
     # As the old release does while a deployment runs, and again after a rollback.
     started = board.start_deployment()  # prepares the statements
     database.execute(
-        "UPDATE alembic_version SET version_num = '0002'",
+        "UPDATE alembic_version SET version_num = '0003'",
         "ALTER TABLE deployment ADD COLUMN later text",
     )
     try:
-        assert board.client.get("/readyz").json()["schema_version"] == "0002"
+        assert board.client.get("/readyz").json()["schema_version"] == "0003"
         for _ in range(8):  # on each connection of the pool
             board.start_deployment()
-            assert board.client.get(f"/api/deployments/{started['id']}").json() == started
+            found = board.client.get(f"/api/deployments/{started['id']}").json()
+            assert found == started | {"steps": [], "latency": []}
             assert board.client.get("/api/deployments").status_code == 200
     finally:
         database.execute(
             "ALTER TABLE deployment DROP COLUMN later",
-            "UPDATE alembic_version SET version_num = '0001'",
+            "UPDATE alembic_version SET version_num = '0002'",
         )
 
 
@@ -125,3 +128,22 @@ def test_a_full_pool_answers_503_and_not_late(database: Cluster, small: Server) 
         ]
         assert small.client.get("/healthz").status_code == 200
     assert small.client.get("/api/deployments").status_code == 200
+
+
+def test_a_pool_that_is_asked_for_too_much_refuses_at_once(database: Cluster, serve: Serve) -> None:
+    with serve(database.url("board"), POOL_SIZE="1", QUERY_TIMEOUT="3") as server:
+        server.wait_until_ready()
+        with psycopg.connect(database.url("board_migrator")) as blocker:
+            blocker.execute("LOCK TABLE deployment")
+
+            def ask(_: int) -> tuple[int, float]:
+                started = time.monotonic()
+                response = server.client.get("/api/deployments")
+                return response.status_code, time.monotonic() - started
+
+            # One has the connection, 64 may wait for it.
+            with ThreadPoolExecutor(80) as threads:
+                answers = list(threads.map(ask, range(80)))
+        assert {status for status, _ in answers} == {503}
+        assert sum(seconds < 1.9 for _, seconds in answers) >= 10
+        assert server.client.get("/api/deployments").status_code == 200

@@ -32,7 +32,9 @@ def test_down_and_up_again(database: Cluster) -> None:
             return dict(connection.execute(query).fetchall())
 
     before = tables()
-    assert before == {"deployment": "board_owner", "alembic_version": "board_owner"}
+    assert before == dict.fromkeys(
+        ("deployment", "detail", "token", "alembic_version"), "board_owner"
+    )
     database.alembic("downgrade", "base")
     assert tables() == {"alembic_version": "board_owner"}
     database.alembic("upgrade", "head")
@@ -75,6 +77,37 @@ def test_contradictions_are_refused(database: Cluster, values: str) -> None:
             "INSERT INTO deployment (app, host, release, status, started_at, finished_at)"
             f" VALUES ('a', 'h', 'r', {values})"
         )
+
+
+@pytest.mark.postgres
+def test_a_log_of_the_first_release_is_kept(database: Cluster) -> None:
+    database.alembic("downgrade", "0001")
+    try:
+        database.execute(
+            "INSERT INTO deployment (app, host, release, started_at) VALUES ('a', 'h', 'r', now())"
+        )
+    finally:
+        database.alembic("upgrade", "head")
+    with psycopg.connect(database.url("board")) as connection:
+        query = "SELECT app, revision, requests FROM deployment"
+        assert connection.execute(query).fetchall() == [("a", 0, None)]
+
+
+@pytest.mark.postgres
+def test_numbers_of_changes_become_visible_in_their_order(database: Cluster) -> None:
+    insert = "INSERT INTO deployment (app, host, release, started_at) VALUES ('a', 'h', 'r', now())"
+    with (
+        psycopg.connect(database.url("board")) as slow,
+        psycopg.connect(database.url("board"), autocommit=True) as quick,
+    ):
+        slow.execute(insert)  # has its number, and isn't committed
+        quick.execute("SET statement_timeout = '300ms'")
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            quick.execute(insert)  # would be seen before it
+        slow.commit()
+        quick.execute(insert)
+        numbers = quick.execute("SELECT revision FROM deployment ORDER BY id").fetchall()
+    assert numbers == sorted(numbers)
 
 
 @pytest.mark.postgres

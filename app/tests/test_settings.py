@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from board.settings import SettingsError, load_settings
+from board.settings import DatabaseSettings, Settings, SettingsError, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +16,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_TOKEN", "0123456789abcdef")
-    settings = load_settings()
+    settings = load_settings(Settings)
     assert settings.database_url == "postgresql:///board"
     assert (settings.log_level, settings.pool_size, settings.slipway_release) == ("INFO", 4, "dev")
     assert "0123456789abcdef" not in repr(settings)
@@ -24,7 +24,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_missing_token_is_named() -> None:
     with pytest.raises(SettingsError, match=r"^API_TOKEN: Field required$"):
-        load_settings()
+        load_settings(Settings)
 
 
 @pytest.mark.parametrize(
@@ -44,16 +44,35 @@ def test_weak_token_is_refused_and_not_repeated(
 ) -> None:
     monkeypatch.setenv("API_TOKEN", token)
     with pytest.raises(SettingsError) as error:
-        load_settings()
+        load_settings(Settings)
     assert str(error.value).startswith("API_TOKEN: ")
     assert token not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://board:password@db/board",
+        "host=db password=changeme-now user=board",
+        "postgresql://postgres:postgres@db/board",
+        "postgresql://%zz:secret-thing@db/board",
+    ],
+)
+def test_an_address_with_a_placeholder_is_refused_and_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    with pytest.raises(SettingsError) as error:
+        load_settings(DatabaseSettings)
+    assert str(error.value).startswith("DATABASE_URL: ")
+    assert url not in str(error.value)
 
 
 def test_all_problems_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POOL_SIZE", "0")
     monkeypatch.setenv("LOG_LEVEL", "LOUD")
     with pytest.raises(SettingsError, match=r"API_TOKEN: .*LOG_LEVEL: .*POOL_SIZE: "):
-        load_settings()
+        load_settings(Settings)
 
 
 def test_importing_the_application_needs_no_environment() -> None:

@@ -9,17 +9,21 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 from starlette.requests import HTTPConnection
 
-from board.settings import Settings
+from board.settings import DatabaseSettings
 
 # The oldest schema that this code can work with: the newest revision in migrations/ at the
 # time it was written. A unit test compares, so that workers need not import Alembic.
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
+
+# Requests that may wait for each connection of the pool. Whoever comes on top is refused at once,
+# since it would wait for longer than anybody has patience.
+WAITING = 64
 
 Connection = AsyncConnection[TupleRow]
 Pool = AsyncConnectionPool[Connection]
 
 
-def connection_arguments(settings: Settings) -> dict[str, object]:
+def connection_arguments(settings: DatabaseSettings) -> dict[str, object]:
     """What every connection of this application is opened with, apart from the URL."""
     return {
         # One statement is one transaction: no BEGIN and COMMIT around each query.
@@ -28,11 +32,11 @@ def connection_arguments(settings: Settings) -> dict[str, object]:
         "prepare_threshold": 0,
         "application_name": f"board {settings.slipway_release}",
         "connect_timeout": 3,
-        "options": "-c statement_timeout=5s -c timezone=UTC",
+        "options": f"-c statement_timeout={round(settings.query_timeout * 1000)} -c timezone=UTC",
     }
 
 
-def create_pool(settings: Settings) -> Pool:
+def create_pool(settings: DatabaseSettings) -> Pool:
     """A pool, not opened yet.
 
     Of fixed size, so that a burst doesn't wait for connections to be made. Each connection
@@ -55,7 +59,8 @@ def create_pool(settings: Settings) -> Pool:
         kwargs=connection_arguments(settings),
         min_size=settings.pool_size,
         max_size=settings.pool_size,
-        timeout=2,
+        timeout=settings.pool_timeout,
+        max_waiting=WAITING * settings.pool_size,
         reconnect_timeout=2,
         check=check,
         open=False,

@@ -9,13 +9,53 @@ from typing import Any
 import psycopg
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 log = logging.getLogger(__name__)
 
+MEDIA_TYPE = "application/problem+json"
+
 # Long enough for a pool to turn over or a database to restart, short enough for a deploy.
 RETRY_AFTER = {"Retry-After": "2"}
+
+MEANINGS = {
+    400: "The request can't be read",
+    401: "No valid token",
+    403: "A token that is good for reading alone",
+    404: "There is no such deployment",
+    409: "It has ended otherwise",
+    413: "The body is too large",
+    422: "The request doesn't have the expected form",
+    503: "The database doesn't answer, or all connections are in use; try again after Retry-After",
+    507: "There is no room left",
+}
+
+
+class Mistake(BaseModel):
+    """Where in a request something is wrong, and what."""
+
+    loc: list[str | int]
+    msg: str
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    title: str
+    status: int
+    detail: str | None = None
+    errors: list[Mistake] | None = None
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """How the API's description tells of problems with these statuses, and of 503."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: {"description": MEANINGS[status], "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in (*statuses, 503)
+    }
 
 
 def problem(
@@ -30,9 +70,7 @@ def problem(
         document["detail"] = detail
     # Plain json.dumps escapes what is not ASCII: a lone surrogate that a client sent as the
     # name of a key must not turn its 422 into our 500.
-    return Response(
-        json.dumps(document | members), status, headers, media_type="application/problem+json"
-    )
+    return Response(json.dumps(document | members), status, headers, media_type=MEDIA_TYPE)
 
 
 async def http_error(_: Request, error: Exception) -> Response:

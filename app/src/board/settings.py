@@ -1,7 +1,10 @@
 """Settings, read from the environment when the application starts."""
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings
 
@@ -24,24 +27,53 @@ def strong(secret: SecretStr) -> SecretStr:
     return secret
 
 
-class Settings(BaseSettings):
-    """What a worker needs to know. Every field is an environment variable in capitals."""
+def no_placeholder(url: str) -> str:
+    """Refuse an address that can't be read, or whose password was never chosen."""
+    try:
+        password = str(conninfo_to_dict(url).get("password") or "")
+    except psycopg.ProgrammingError:
+        # Not with psycopg's message, which repeats it.
+        raise ValueError("is no address of a database") from None
+    if password.lower().startswith(PLACEHOLDERS) or password in ("board", "postgres"):
+        raise ValueError("has a placeholder for a password: try `openssl rand -hex 32`")
+    return url
 
-    database_url: str = "postgresql:///board"
-    api_token: Annotated[SecretStr, AfterValidator(strong)]
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+class DatabaseSettings(BaseSettings):
+    """What it takes to reach the database. Every field is an environment variable in capitals."""
+
+    database_url: Annotated[str, AfterValidator(no_placeholder)] = "postgresql:///board"
+    # Connections a worker, and the seconds that a request waits for one.
     pool_size: Annotated[int, Field(ge=1, le=100)] = 4
+    pool_timeout: Annotated[float, Field(gt=0, le=60)] = 2
+    # Seconds that a query may take.
+    query_timeout: Annotated[float, Field(gt=0, le=60)] = 5
     slipway_release: str = "dev"
 
 
-def load_settings() -> Settings:
+class Settings(DatabaseSettings):
+    """What a worker needs to know."""
+
+    api_token: Annotated[SecretStr, AfterValidator(strong)]
+    public: bool = True
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    # Where runs' logs are kept: in the folder that outlives releases.
+    slipway_shared: Path = Path("shared")
+    log_limit: Annotated[int, Field(ge=0, le=2**40)] = 10 * 1024 * 1024
+    prometheus_multiproc_dir: Path | None = None
+
+
+Loaded = TypeVar("Loaded", bound=DatabaseSettings)
+
+
+def load_settings(kind: type[Loaded]) -> Loaded:
     """Read the environment.
 
     Raises:
         SettingsError: a variable is missing or invalid.
     """
     try:
-        return Settings()  # type: ignore[call-arg]  # the environment has the argument
+        return kind()
     except ValidationError as error:
         # Without the input, which may be a secret; for the same reason not chained.
         problems = [

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from board import deployments
 from board.database import SCHEMA_VERSION, Database
-from board.problems import RETRY_AFTER, problem
+from board.problems import RETRY_AFTER, problem, responses
 
 router = APIRouter(tags=["health"])
 
@@ -32,7 +32,7 @@ async def healthz(request: Request) -> Alive:
     return Alive(release=request.state.settings.slipway_release)
 
 
-@router.get("/readyz", response_model=Ready)
+@router.get("/readyz", response_model=Ready, responses=responses())
 async def readyz(request: Request, database: Database) -> Ready | Response:
     """The database answers, with a schema that this release can work with.
 

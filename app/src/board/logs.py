@@ -3,8 +3,11 @@
 import json
 import logging
 import re
+import secrets
+import time
 import uuid
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -15,7 +18,33 @@ from board.problems import problem
 log = logging.getLogger(__name__)
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
+current_trace: ContextVar["Trace | None"] = ContextVar("current_trace", default=None)
+
+METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
+TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(-.*)?"
+)
 ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a request is part of (https://www.w3.org/TR/trace-context/)."""
+
+    trace_id: str  # 32 hexadecimal digits
+    span_id: str  # 16: what happens here
+    flags: str
+
+    @classmethod
+    def continued(cls, traceparents: list[str]) -> "Trace":
+        """Continue the trace that a client names, or begin one."""
+        span = secrets.token_hex(8)
+        match = TRACEPARENT.fullmatch(traceparents[0]) if len(traceparents) == 1 else None
+        # Of a version that isn't known yet only what is known is passed on.
+        return cls(match[1], span, match[2]) if match else cls(secrets.token_hex(16), span, "00")
+
+    def __str__(self) -> str:
+        return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
 
 
 class JSONFormatter(logging.Formatter):
@@ -29,6 +58,8 @@ class JSONFormatter(logging.Formatter):
             "message": record.getMessage(),
             "request_id": request_id.get(),
         }
+        if trace := current_trace.get():
+            entry |= {"trace_id": trace.trace_id, "span_id": trace.span_id}
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps({key: value for key, value in entry.items() if value is not None})
@@ -49,11 +80,13 @@ def configure_logging(level: str) -> None:
 
 
 class RequestContext:
-    """ASGI middleware: name the request, and be the last to catch what it raises.
+    """ASGI middleware: name the request, count it, and be the last to catch what it raises.
 
     The id comes from the proxy's X-Request-ID, or is made here; it goes into each log line
-    and back to the client. The last catch is here and not in an exception handler, because
-    Starlette runs that one outside of all middleware, where the id is no longer known.
+    and back to the client. So does the trace that the request is part of (W3C Trace Context):
+    a client's `traceparent` is continued, and `traceresponse` says as what. The last catch is here
+    and not in an exception handler, because Starlette runs that one outside of all middleware, where
+    the id is no longer known.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -64,18 +97,25 @@ class RequestContext:
             await self.app(scope, receive, send)
             return
 
-        given = Headers(scope=scope).get("x-request-id", "")
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
         identifier = given if ACCEPTABLE_ID.fullmatch(given) else uuid.uuid4().hex
+        trace = Trace.continued(headers.getlist("traceparent"))
+        began = time.perf_counter()
         started = False
 
         async def send_with_id(message: Message) -> None:
             nonlocal started
             if message["type"] in ("http.response.start", "websocket.accept"):
                 started = True
-                MutableHeaders(scope=message)["X-Request-ID"] = identifier
+                sent = MutableHeaders(scope=message)
+                sent["X-Request-ID"] = identifier
+                sent["traceresponse"] = str(trace)
+                if message["type"] == "http.response.start":
+                    count(scope, message["status"], time.perf_counter() - began)
             await send(message)
 
-        token = request_id.set(identifier)
+        tokens = request_id.set(identifier), current_trace.set(trace)
         try:
             await self.app(scope, receive, send_with_id)
         except Exception:
@@ -84,4 +124,13 @@ class RequestContext:
                 raise
             await problem(500)(scope, receive, send_with_id)
         finally:
-            request_id.reset(token)
+            request_id.reset(tokens[0])
+            current_trace.reset(tokens[1])
+
+
+def count(scope: Scope, status: int, seconds: float) -> None:
+    """Have an answer be counted, by its route and not by its path, of which there is no end."""
+    if metrics := scope.get("state", {}).get("metrics"):
+        route = getattr(scope.get("route"), "path", "none")
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        metrics.answered(method, route, status, seconds)

@@ -7,10 +7,13 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from board import api, health, page, problems, stream
+from board import api, health, metrics, page, problems, stream
 from board.database import create_pool
 from board.logs import RequestContext, configure_logging
-from board.settings import load_settings
+from board.openapi import describe
+from board.settings import Settings, load_settings
+
+SAMPLED = 5.0  # seconds between two looks at what changes by itself
 
 
 @asynccontextmanager
@@ -20,17 +23,28 @@ async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
     The pool isn't waited for: a worker starts without its database, /readyz says so, and it
     serves as soon as the database is there.
     """
-    settings = load_settings()
+    settings = load_settings(Settings)
     configure_logging(settings.log_level)
     async with create_pool(settings) as pool:
         feed = stream.Feed(settings, pool)
-        listening = asyncio.create_task(feed.run())
+        figures = metrics.Metrics(settings, pool, feed)
+        tasks = [asyncio.create_task(feed.run()), asyncio.create_task(sample(figures))]
         try:
-            yield {"settings": settings, "pool": pool, "feed": feed}
+            with stream.closing_on_sigterm(feed):
+                yield {"settings": settings, "pool": pool, "feed": feed, "metrics": figures}
         finally:
-            listening.cancel()
-            with suppress(asyncio.CancelledError):
-                await listening
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+            figures.close()
+
+
+async def sample(figures: metrics.Metrics) -> None:
+    """Keep the figures fresh that another worker may be asked for."""
+    while True:
+        figures.sample()
+        await asyncio.sleep(SAMPLED)
 
 
 def create_app() -> FastAPI:
@@ -45,8 +59,9 @@ def create_app() -> FastAPI:
     )
     app.add_middleware(RequestContext)
     problems.register(app)
-    for module in (health, api, stream, page):
+    for module in (health, api, stream, metrics, page):
         app.include_router(module.router)
+    describe(app)
     return app
 
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from board.logs import JSONFormatter, RequestContext, request_id
+from board.logs import JSONFormatter, RequestContext, Trace, request_id
 
 
 def record(message: str, *arguments: object) -> logging.LogRecord:
@@ -56,3 +56,33 @@ def test_an_unexpected_error_is_a_problem_with_the_id(caplog: pytest.LogCaptureF
     assert response.headers["Content-Type"] == "application/problem+json"
     assert "the inside" not in response.text
     assert [entry.message for entry in caplog.records] == ["GET / failed"]
+
+
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+@pytest.mark.parametrize("given", [f"00-{TRACE}-{PARENT}-01", f"cc-{TRACE}-{PARENT}-01-what.else"])
+def test_a_trace_goes_on(given: str) -> None:
+    trace = Trace.continued([given])
+    version, trace_id, span_id, flags = str(trace).split("-")
+    assert (version, trace_id, flags) == ("00", TRACE, "01")
+    assert span_id != PARENT and len(span_id) == 16
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [],
+        [f"00-{TRACE}-{PARENT}-01"] * 2,
+        [f"ff-{TRACE}-{PARENT}-01"],
+        [f"00-{'0' * 32}-{PARENT}-01"],
+        [f"00-{TRACE}-{'0' * 16}-01"],
+        [f"00-{TRACE.upper()}-{PARENT}-01"],
+        ["nonsense"],
+    ],
+)
+def test_a_trace_begins_where_none_is_named(given: list[str]) -> None:
+    one, other = Trace.continued(given), Trace.continued(given)
+    assert len(one.trace_id) == 32
+    assert TRACE not in str(one)
+    assert one.trace_id != other.trace_id

@@ -1,10 +1,14 @@
-"""Whoever watches the stream sees each deployment, whichever worker wrote it."""
+"""Whoever watches the stream sees each deployment, whichever worker wrote it, and misses none."""
 
 import json
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import httpx
+import psycopg
 import pytest
 from conftest import Cluster, Serve, Server
 from websockets.exceptions import ConnectionClosed
@@ -14,18 +18,45 @@ pytestmark = pytest.mark.postgres
 
 
 @contextmanager
-def watch(server: Server) -> Iterator[ClientConnection]:
-    with unix_connect(str(server.socket), "ws://board/api/stream") as socket:
-        hello = json.loads(socket.recv(timeout=5))
-        assert hello == {"type": "hello", "release": "r1"}
+def watch(server: Server, last: int | None = None) -> Iterator[ClientConnection]:
+    query = "" if last is None else f"?last={last}"
+    with unix_connect(str(server.socket), f"ws://board/api/stream{query}") as socket:
         yield socket
 
 
-def deployment(socket: ClientConnection) -> dict[str, object]:
-    message = json.loads(socket.recv(timeout=5))
-    assert message.keys() == {"type", "deployment"}
-    written: dict[str, object] = message["deployment"]
+def message(socket: ClientConnection, kind: str = "deployment") -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(socket.recv(timeout=5))
+    assert said["type"] == kind
+    return said
+
+
+def deployment(socket: ClientConnection) -> dict[str, Any]:
+    said = message(socket)
+    assert said.keys() == {"type", "last", "deployment"}
+    assert said["last"] == said["deployment"]["revision"]
+    written: dict[str, Any] = said["deployment"]
     return written
+
+
+@contextmanager
+def events(server: Server, **headers: str) -> Iterator[Iterator[dict[str, str]]]:
+    """Server-sent events as their fields; comments are left out."""
+
+    def read(response: httpx.Response) -> Iterator[dict[str, str]]:
+        fields: dict[str, str] = {}
+        for line in response.iter_lines():
+            name, _, value = line.partition(": ")
+            if line and name != ":":
+                fields[name] = value
+            elif fields:
+                yield fields
+                fields = {}
+
+    with server.client.stream("GET", "/api/stream", headers=headers) as response:
+        assert response.status_code == 200
+        assert response.headers["Content-Type"].startswith("text/event-stream")
+        assert response.headers["X-Accel-Buffering"] == "no"
+        yield read(response)
 
 
 def test_what_one_worker_writes_the_viewers_of_another_see(
@@ -34,6 +65,7 @@ def test_what_one_worker_writes_the_viewers_of_another_see(
     with serve(database.url("board")) as other:
         other.wait_until_ready()
         with watch(board) as here, watch(other) as there:
+            message(here, "hello"), message(there, "hello")
             started = board.start_deployment()
             assert deployment(here) == deployment(there) == started
             path = f"/api/deployments/{started['id']}"
@@ -41,13 +73,87 @@ def test_what_one_worker_writes_the_viewers_of_another_see(
             assert deployment(here) == deployment(there) == finished
 
 
-def test_says_hello_again_after_the_database_was_away(database: Cluster, board: Server) -> None:
+def test_greets_with_the_number_of_the_last_change(board: Server) -> None:
+    last = board.start_deployment()["revision"]
+    with watch(board, last) as socket:
+        assert message(socket, "hello") == {
+            "type": "hello", "last": last, "release": "r1", "complete": True,
+        }  # fmt: skip
     with watch(board) as socket:
-        database.stop()
-        database.start()
-        assert json.loads(socket.recv(timeout=10))["type"] == "hello"
+        assert message(socket, "hello")["complete"] is False
+
+
+def test_tells_what_was_missed_each_deployment_once_and_as_it_is_now(board: Server) -> None:
+    last = board.start_deployment()["revision"]
+    first = board.start_deployment()
+    second = board.start_deployment()
+    path = f"/api/deployments/{first['id']}"
+    finished = board.client.patch(path, json={"status": "succeeded"}).json()
+    with watch(board, last) as socket:
+        assert message(socket, "hello")["complete"] is True
+        assert [deployment(socket), deployment(socket)] == [second, finished]
         started = board.start_deployment()
         assert deployment(socket) == started
+
+
+@pytest.mark.parametrize("last", [0, 10**9])
+def test_says_so_when_it_cannot_tell_what_was_missed(
+    board: Server, database: Cluster, last: int
+) -> None:
+    database.execute(
+        "INSERT INTO deployment (app, host, release, started_at)"
+        " SELECT 'a', 'h', 'r', now() FROM generate_series(1, 501)"
+    )
+    time.sleep(0.5)  # until they have been told
+    with watch(board, last) as socket:
+        assert message(socket, "hello")["complete"] is False
+        started = board.start_deployment()
+        assert deployment(socket) == started
+
+
+def test_nothing_is_missed_while_the_database_is_away(database: Cluster, board: Server) -> None:
+    with watch(board) as socket:
+        message(socket, "hello")
+        database.stop()
+        database.start()
+        # Before the worker listens again.
+        with psycopg.connect(database.url("board"), autocommit=True) as connection:
+            connection.execute(
+                "INSERT INTO deployment (app, host, release, started_at)"
+                " VALUES ('a', 'h', 'away', now())"
+            )
+        assert json.loads(socket.recv(timeout=10))["deployment"]["release"] == "away"
+
+
+def test_what_the_release_before_writes_is_told_too(database: Cluster, board: Server) -> None:
+    # Its statement says nothing of revisions, and notifies by itself.
+    with watch(board) as socket:
+        message(socket, "hello")
+        database.execute(
+            "WITH written AS (INSERT INTO deployment (app, host, release, started_at)"
+            " VALUES ('a', 'h', 'old', now()) RETURNING id)"
+            " SELECT pg_notify('deployment', id::text) FROM written"
+        )
+        assert deployment(socket)["release"] == "old"
+        started = board.start_deployment()
+        assert deployment(socket) == started
+
+
+def test_server_sent_events_say_the_same_and_resume(board: Server) -> None:
+    first = board.start_deployment()
+    with events(board) as stream:
+        hello = next(stream)
+        assert json.loads(hello["data"])["type"] == "hello"
+        assert 500 <= int(hello["retry"]) <= 3000
+        second = board.start_deployment()
+        event = next(stream)
+        assert json.loads(event["data"])["deployment"] == second
+        assert event["id"] == str(second["revision"])
+    third = board.start_deployment()
+    with events(board, **{"Last-Event-ID": str(first["revision"])}) as stream:
+        assert json.loads(next(stream)["data"])["complete"] is True
+        found = [json.loads(next(stream)["data"])["deployment"] for _ in range(2)]
+        assert found == [second, third]
 
 
 def test_shutdown_is_clean_and_tells_the_viewer_to_come_again(
@@ -56,11 +162,50 @@ def test_shutdown_is_clean_and_tells_the_viewer_to_come_again(
     with serve(database.url("board")) as server:
         server.wait_until_ready()
         with watch(server) as socket:
+            message(socket, "hello")
             server.process.send_signal(signal.SIGTERM)
             with pytest.raises(ConnectionClosed) as closed:
                 socket.recv(timeout=5)
         assert closed.value.rcvd is not None
-        assert closed.value.rcvd.code == 1012  # service restart
+        assert closed.value.rcvd.code in (1012, 1013)  # service restart, try again later
         server.process.wait(5)
         assert [entry for entry in server.logs() if entry["level"] != "INFO"] == []
         assert server.logs()[-1]["message"].startswith("Finished server process")
+
+
+def test_shutdown_does_not_wait_for_server_sent_events(database: Cluster, serve: Serve) -> None:
+    with serve(database.url("board")) as server:
+        server.wait_until_ready()
+        with events(server) as stream:
+            next(stream)
+            server.process.send_signal(signal.SIGTERM)
+            assert list(stream) == []  # ends as an answer does, and isn't cut off
+        server.process.wait(5)
+        assert [entry for entry in server.logs() if entry["level"] != "INFO"] == []
+
+
+def test_over_a_switch_of_releases_nothing_is_missed(
+    database: Cluster, board: Server, serve: Serve
+) -> None:
+    seen: list[int] = []
+    written: list[int] = []
+    with serve(database.url("board"), SLIPWAY_RELEASE="r2") as new:
+        new.wait_until_ready()
+        with serve(database.url("board"), SLIPWAY_RELEASE="r1") as old:
+            old.wait_until_ready()
+            with watch(old) as socket:
+                last = message(socket, "hello")["last"]
+                written.append(board.start_deployment()["id"])
+                old.process.send_signal(signal.SIGTERM)
+                written.append(board.start_deployment()["id"])
+                with pytest.raises(ConnectionClosed):
+                    while True:
+                        said = message(socket)
+                        last = said["last"]
+                        seen.append(said["deployment"]["id"])
+        written.append(board.start_deployment()["id"])
+        with watch(new, last) as socket:
+            assert message(socket, "hello")["release"] == "r2"
+            while len(seen) < 3:
+                seen.append(deployment(socket)["id"])
+    assert seen == written

@@ -19,7 +19,10 @@ def test_healthz(board: Server) -> None:
     assert (response.status_code, response.json()) == (200, {"status": "alive", "release": "r1"})
 
 
-@pytest.mark.parametrize("path", ["/readyz", "/api/deployments"])
+@pytest.mark.parametrize(
+    "path",
+    ["/readyz", "/api/deployments", "/api/deployments/1", "/api/deployments/1/log", "/api/summary"],
+)
 def test_unavailable(board: Server, path: str) -> None:
     started = time.monotonic()
     response = board.client.get(path)
@@ -42,7 +45,11 @@ def test_errors_are_problems(board: Server) -> None:
         ("GET", "/nothing", 404),
         ("PUT", "/api/deployments", 405),
         ("GET", "/api/deployments/x", 422),
+        ("GET", "/deployments/x", 422),
+        ("GET", "/?limit=201", 422),
+        ("GET", "/api/stream?last=-1", 422),
         ("GET", "/api/deployments?limit=201", 422),
+        ("GET", "/api/deployments?status=done", 422),
         ("GET", "/api/deployments?limt=2", 422),
         ("GET", f"/api/deployments/{2**63}", 422),
     ]:
@@ -94,6 +101,10 @@ def test_bad_input_is_refused_and_not_repeated(board: Server, fields: dict[str, 
 def test_too_large_a_body(board: Server) -> None:
     response = board.client.post("/api/deployments", content=b" " * 70_000)
     assert response.status_code == 413
+    # In chunks, so that how much it is comes to light on the way.
+    response = board.client.post("/api/deployments", content=iter([b" " * 35_000] * 2))
+    assert response.status_code == 413
+    assert response.headers["Content-Type"] == "application/problem+json"
 
 
 def test_request_id_is_passed_on(board: Server) -> None:
@@ -101,6 +112,9 @@ def test_request_id_is_passed_on(board: Server) -> None:
     response = board.client.get("/api/deployments", headers={"X-Request-ID": given})
     assert response.headers["X-Request-ID"] == given
     entries = [entry for entry in board.logs() if entry.get("request_id") == given]
+    assert (
+        f"-{entries[0]['trace_id']}-{entries[0]['span_id']}-" in response.headers["traceresponse"]
+    )
     assert [entry["level"] for entry in entries] == ["WARNING"]
     assert entries[0]["message"].startswith("database unavailable")
 

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +20,8 @@ MEDIA_TYPE = "application/problem+json"
 
 # Long enough for a pool to turn over or a database to restart, short enough for a deploy.
 RETRY_AFTER = {"Retry-After": "2"}
+
+METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 MEANINGS = {
     400: "The request can't be read",
@@ -73,9 +76,22 @@ def problem(
     return Response(json.dumps(document | members), status, headers, media_type=MEDIA_TYPE)
 
 
-async def http_error(_: Request, error: Exception) -> Response:
+def allowed(request: Request) -> str:
+    """The methods of a resource. By itself the framework names those of one of its routes."""
+    routes = request.app.router.routes
+    return ", ".join(
+        method
+        for method in METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes
+        )
+    )
+
+
+async def http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return problem(error.status_code, error.detail, error.headers)
+    headers = {"Allow": allowed(request)} if error.status_code == 405 else error.headers
+    return problem(error.status_code, error.detail, headers)
 
 
 async def invalid_request(_: Request, error: Exception) -> Response:

@@ -1,10 +1,10 @@
 """A made-up fleet, and lists that stay as fast as the log grows long."""
 
-import json
 import random
 import statistics
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import chain, combinations
 from typing import Any
@@ -15,7 +15,9 @@ from conftest import Cluster, Server
 from test_tokens import by_hand
 
 from board import deployments, seed
+from board.database import connection_arguments
 from board.deployments import Filters
+from board.settings import DatabaseSettings
 
 pytestmark = pytest.mark.postgres
 
@@ -56,18 +58,22 @@ def walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from walk(child)
 
 
-@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
 @pytest.mark.parametrize("chosen", CHOICES, ids=lambda chosen: "+".join(chosen) or "all")
-def test_a_page_is_read_from_its_place_in_one_index(
-    long: Cluster, chosen: dict[str, str], mode: str
-) -> None:
+def test_a_page_is_read_from_its_place_in_one_index(long: Cluster, chosen: dict[str, str]) -> None:
     statement, values = deployments.listing(Filters(**chosen, before=ROWS // 2))
-    query = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"
-    with psycopg.connect(long.url("board"), autocommit=True) as connection:
-        connection.execute(f"SET plan_cache_mode = {mode}")
-        row = connection.execute(query, values, prepare=True).fetchone()
+    # Prepared as the driver does it, since EXPLAIN by itself never shows a generic plan.
+    kinds = {"before": "bigint", "limit": "smallint"}
+    types = ", ".join(kinds.get(name, "text") for name in values)
+    for number, name in enumerate(values, 1):
+        statement = statement.replace(f"%({name})s", f"${number}")
+    given = ", ".join(f"'{value}'" for value in values.values())
+    options = str(connection_arguments(DatabaseSettings())["options"])
+    with psycopg.connect(long.url("board"), autocommit=True, options=options) as connection:
+        connection.execute(f"PREPARE listing ({types}) AS {statement}")  # type: ignore[arg-type]
+        explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE listing ({given})"
+        row = connection.execute(explain).fetchone()  # type: ignore[arg-type]
     assert row
-    (plan,) = row[0] if isinstance(row[0], list) else json.loads(row[0])
+    (plan,) = row[0]
     nodes = list(walk(plan["Plan"]))
     assert {node["Node Type"] for node in nodes} <= {"Limit", "Index Scan"}
     (scan,) = (node for node in nodes if node["Node Type"] == "Index Scan")
@@ -87,29 +93,47 @@ def test_what_runs_where_is_not_read_from_the_whole_log(long: Cluster) -> None:
     assert sum(node["Actual Rows"] * node["Actual Loops"] for node in nodes) < 12_000
 
 
-def rates(url: str, rounds: int = 7, each: int = 60) -> list[float]:
-    """Lists a second, of several rounds."""
-    statement, values = deployments.listing(Filters(app="shop"))
-    found = []
-    with psycopg.connect(url, autocommit=True, prepare_threshold=0) as connection:
-        for _ in range(rounds):
-            began = time.perf_counter()
-            for _ in range(each):
-                assert len(connection.execute(statement, values).fetchall()) == 51
-            found.append(each / (time.perf_counter() - began))
-    return found
-
-
 def test_a_list_of_a_million_is_as_fast_as_one_of_a_thousand(
     long: Cluster, record_property: Any
 ) -> None:
-    fast = rates(long.url("board"))
-    long.execute(f"DELETE FROM deployment WHERE id <= {ROWS - 1000}", "VACUUM ANALYZE deployment")
-    long.execute("REINDEX TABLE deployment", "VACUUM FULL deployment", "ANALYZE deployment")
-    ratio = max(fast) / max(short := rates(long.url("board")))
-    record_property("ratio", round(ratio, 3))
-    medians = [round(statistics.median(each)) for each in (fast, short)]
-    assert ratio >= 0.7, f"{medians} lists a second"
+    # Beside it the newest thousand, as a table of the same shape.
+    long.execute(
+        "CREATE SCHEMA short CREATE TABLE deployment (LIKE public.deployment INCLUDING ALL)",
+        "GRANT USAGE ON SCHEMA short TO board",
+        "GRANT SELECT ON short.deployment TO board",
+        "INSERT INTO short.deployment OVERRIDING SYSTEM VALUE"
+        f" SELECT * FROM public.deployment WHERE id > {ROWS - 1000}",
+        "VACUUM ANALYZE short.deployment",
+    )
+    statement, values = deployments.listing(Filters(app="shop"))
+    options = str(connection_arguments(DatabaseSettings())["options"])
+    seconds: dict[str, list[float]] = {"public": [], "short": []}
+    try:
+        with ExitStack() as stack:
+            connections = {
+                schema: stack.enter_context(
+                    psycopg.connect(
+                        long.url("board"),
+                        autocommit=True,
+                        prepare_threshold=0,
+                        options=f"{options} -c search_path={schema}",
+                    )
+                )
+                for schema in seconds
+            }
+            # In turn, so that what else goes on slows both down.
+            for _ in range(31):
+                for schema, connection in connections.items():
+                    began = time.perf_counter()
+                    for _ in range(10):
+                        assert len(connection.execute(statement, values).fetchall()) == 51
+                    seconds[schema].append((time.perf_counter() - began) / 10)
+    finally:
+        long.execute("DROP SCHEMA short CASCADE")
+    million, thousand = (statistics.median(each) for each in seconds.values())
+    record_property("ratio", round(thousand / million, 3))
+    print(f"{million * 1000:.2f} ms, {thousand * 1000:.2f} ms: {thousand / million:.2f}")
+    assert thousand / million >= 0.8, f"{million} s and {thousand} s"
 
 
 def test_seed_makes_the_same_fleet_each_time() -> None:

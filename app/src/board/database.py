@@ -32,7 +32,11 @@ def connection_arguments(settings: DatabaseSettings) -> dict[str, object]:
         "prepare_threshold": 0,
         "application_name": f"board {settings.slipway_release}",
         "connect_timeout": 3,
-        "options": f"-c statement_timeout={round(settings.query_timeout * 1000)} -c timezone=UTC",
+        # Each statement has the same plan whatever its values are, so it is made once, and not
+        # weighed anew each time. It is to read a page of the log from the one index that has it in
+        # order, and not sort what another one has almost so (deployments.listing).
+        "options": f"-c statement_timeout={round(settings.query_timeout * 1000)}"
+        " -c timezone=UTC -c plan_cache_mode=force_generic_plan -c enable_incremental_sort=off",
     }
 
 

@@ -28,6 +28,7 @@ EVERYWHERE = ["0.0.0.0", "::"]
 MAX_WEIGHT = 100
 # What only Nginx on the application's own host can do, with what to do instead.
 FILES = {
+    "accel": "have the application send them, as Starlette's FileResponse does",
     "static": "have the application serve them, as Starlette's StaticFiles does",
     "frontend": "have the application serve it, as Starlette's StaticFiles does",
     "maintenance_page": "take Slipway's own page",

@@ -44,6 +44,8 @@ ROUTE_NEEDS = {
     "burst": ("rate",),
     "dry_run": ("rate", "connections"),
 }
+# Folders that are not in the source.
+KEPT_IN = {"accel.path": "the shared folder"}
 PROCESS = re.compile(r"[a-z][a-z0-9-]{0,29}")
 # What no application can be called, whatever the host: users and services of Debian's, roles of PostgreSQL's, and
 # names derived from others.
@@ -163,15 +165,16 @@ def _path_errors(where: str, app: App) -> list[str]:
     paths = {"folder": [app["folder"]], "shared": app["shared"]}
     paths |= {"static.path": [app["static"]["path"]]} if app["static"] else {}
     paths |= {"maintenance_page": [app["maintenance_page"]]} if app["maintenance_page"] else {}
+    paths |= {"accel.path": [app["accel"]["path"]]} if app["accel"] else {}
     errors = [
-        f"{where}.{key}: {path!r} must lie in the source; write it relative to it"
+        f"{where}.{key}: {path!r} must lie in {KEPT_IN.get(key, 'the source')}; write it relative to it"
         for key, given in paths.items()
         for path in given
         if not _within(path)
     ]
     # The source itself would be public, or would be thrown away with what is in it.
     errors += [
-        f"{where}.{key}: {path!r} is the source itself; name a folder in it"
+        f"{where}.{key}: {path!r} is {KEPT_IN.get(key, 'the source')} itself; name a folder in it"
         for key, given in paths.items()
         for path in given
         if key != "folder" and not Path(path).parts
@@ -367,6 +370,8 @@ def _route_errors(where: str, app: App) -> list[str]:
             )
         elif not outside(app, path.rstrip("/") + "/"):
             errors.append(f"{at}.path: {path!r} can't be reached from outside; {_reachable(app)}")
+        elif path.rstrip("/") + "/" == app["accel"].get("url"):
+            errors.append(f"{at}.path: {path!r} is accel.url, which nobody may ask; remove it")
         elif static and path.rstrip("/") + "/" == static:
             errors.append(f"{at}.path: {path!r} is static.url, files of Nginx's own; remove it")
         if (first := seen.setdefault(path.rstrip("/"), number)) != number:
@@ -383,6 +388,11 @@ def _route_errors(where: str, app: App) -> list[str]:
             f"{at}.{key}: {route[key]} is less than nothing; write a number from 0"
             for key in ("timeout", "cache", "stale", "burst", "connections")
             if route[key] < 0
+        ]
+        errors += [
+            f"{at}.allow: {network!r} is no address or network, or is everybody's; write one such as 10.0.0.0/8, or "
+            "remove it"
+            for network in not_networks(route["allow"])
         ]
         if route["cache"] and route["stream"]:
             errors.append(f"{at}.cache: a stream can't be kept; remove cache or stream")
@@ -457,6 +467,8 @@ def _urls(app: App) -> Iterator[tuple[str, str]]:
         yield "static.url", app["static"]["url"]
     if app["frontend"]:
         yield from (("frontend.api", url) for url in app["frontend"]["api"])
+    if app["accel"]:
+        yield "accel.url", app["accel"]["url"]
 
 
 def _domain_errors(where: str, app: App) -> list[str]:
@@ -902,6 +914,11 @@ def _location(app: App, home: str) -> dict[str, Any]:
         location["frontend"] = {
             **_files(home, "frontend"),
             "api": [prefix + url for url in app["frontend"]["api"]],
+        }
+    if app["accel"]:
+        location["accel"] = {
+            "url": prefix + app["accel"]["url"],
+            "path": f"{home}/shared/{app['accel']['path'].strip('/')}",
         }
     if app["headers"]:
         location["headers"] = app["headers"]

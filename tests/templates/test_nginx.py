@@ -250,6 +250,7 @@ def test_the_application_is_told_the_truth_about_the_client(host: Host) -> None:
         "X-Forwarded-Host": "$host",
         "X-Forwarded-Prefix": "$slipway_prefix",
         "X-Real-IP": "$remote_addr",
+        "X-Accel-Mapping": "$slipway_accel",
         "Forwarded": "",
         "X-Request-ID": "$request_id",
     }
@@ -805,6 +806,36 @@ def test_a_route_has_its_settings_and_a_site_without_any_has_none(host: Host) ->
             "add_header"
         )
     assert "proxy_cache" not in str(servers(host, SHOP)[1])
+
+
+def test_a_path_is_open_to_those_alone_who_are_allowed_there(host: Host) -> None:
+    _, https = servers(host, FEED)
+    locations = https.blocks("location")
+    for path in ("/metrics/", "= /metrics"):
+        assert locations[path].all("allow") == ["127.0.0.1", "::1"]
+        assert locations[path].all("deny") == ["all"]
+    others = [found for path, found in locations.items() if "metrics" not in path]
+    assert not [found for found in others if found.all("deny")]
+
+
+def test_files_that_an_application_decides_about_are_not_asked_for(host: Host) -> None:
+    _, https = servers(host, FEED)
+    locations = https.blocks("location")
+    files = locations["/vault/.files/"]
+    assert [each.name for each in files.within][:2] == ["internal", "alias"]
+    assert files.one("alias") == "/srv/vault/shared/papers/2026/"
+    # What the application has said of them, and else what all answers have.
+    added = files.all("add_header")
+    assert "X-Content-Type-Options $slipway_header_sniff always" in added
+    assert "X-Content-Type-Options $upstream_http_x_content_type_options always" in added
+    assert "X-Request-ID $request_id always" in added
+    # It alone is told where they are, and nobody can tell it in Nginx's place.
+    assert "X-Accel-Mapping $slipway_accel" in https.all("proxy_set_header")
+    told = {path: found.all("set") for path, found in locations.items()}
+    mapping = "$slipway_accel /srv/vault/shared/papers/2026/=/vault/.files/"
+    assert [path for path, given in told.items() if mapping in given] == ["/vault/"]
+    empty = [f for f in shared(host).within if f.arguments[-1:] == ["$slipway_accel"]]
+    assert [found.all("default") for found in empty] == [[""]]
 
 
 def test_a_balancer_is_believed_only_where_it_is_named(host: Host) -> None:

@@ -84,6 +84,7 @@ def test_the_smallest_application_gets_every_default(filters: ModuleType) -> Non
         "maintenance_page": "",
         "probe": {"rate": 10, "requests": [], "websocket": ""},
         "routes": [],
+        "accel": {},
         "shared": [],
         "workers": "auto",
         "server": "gunicorn",
@@ -1094,6 +1095,18 @@ def routed(*routes: dict[str, Any], **keys: Any) -> dict[str, Any]:
             "routes[1].path: '/a/' is that of routes[0]; make one of the two",
         ),
         (
+            routed({"path": "/a", "allow": ["10.0.0.0/8", "all"]}),
+            "routes[0].allow: 'all' is no address or network, or is everybody's; write one",
+        ),
+        (
+            routed({"path": "/a", "allow": ["0.0.0.0/0"]}),
+            "routes[0].allow: '0.0.0.0/0' is no address or network, or is everybody's",
+        ),
+        (
+            routed({"path": "/.files"}, accel={"path": "logs"}),
+            "routes[0].path: '/.files' is accel.url, which nobody may ask; remove it",
+        ),
+        (
             routed({"path": "/a", "max_body": "2 GB"}),
             "routes[0].max_body: '2 GB' is no size; write a number with k, m or g, such as 20m",
         ),
@@ -1141,6 +1154,37 @@ def test_a_route_is_handed_on_as_clients_see_it_with_what_it_says(filters: Modul
         {"path": "/board/", "max_body": "1m"},
         {"path": "/board/news", "cache": 60},
     ]
+
+
+def test_files_of_its_own_are_told_to_nginx_as_clients_would_see_them(filters: ModuleType) -> None:
+    apps = filters.validated_apps(changed(accel={"path": "logs/"}, path="/board"))
+    (site,) = filters.sites(apps)
+    assert site["apps"][0]["accel"] == {
+        "url": "/board/.files/",
+        "path": "/srv/board/shared/logs",
+    }
+    assert "accel" not in filters.sites(filters.validated_apps(changed()))[0]["apps"][0]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"accel": {"path": "../other"}}, "accel.path: '../other' must lie in the shared folder"),
+        ({"accel": {"path": "/srv"}}, "accel.path: '/srv' must lie in the shared folder"),
+        ({"accel": {"path": "."}}, "accel.path: '.' is the shared folder itself; name a folder"),
+        ({"accel": {"path": "a", "url": "/x"}}, "accel.url: '/x' must begin and end with a slash"),
+        (
+            {"accel": {"path": "a"}, "path": "/b", "strip_path": False},
+            "accel.url: '/.files/' must begin with /b/, since strip_path is false",
+        ),
+        ({"accel": {"url": "/x/"}}, "missing required arguments: path found in accel"),
+    ],
+)
+def test_files_of_its_own_that_can_not_be_are_named_with_the_fix(
+    filters: ModuleType, keys: dict[str, Any], message: str
+) -> None:
+    errors = filters.app_errors(changed(**keys))
+    assert [error for error in errors if message in error], errors
 
 
 def test_what_is_no_network_is_named(filters: ModuleType) -> None:

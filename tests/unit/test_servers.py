@@ -97,6 +97,7 @@ def test_hosts_that_are_their_own_edge_stay_by_themselves(
     [
         ({"static": {"path": "static/"}}, {"app": ["a"]}, "a", "apps.shop.static: takes an edge"),
         ({"frontend": {"path": "dist/"}}, {"app": ["a"]}, "a", "apps.shop.frontend: takes"),
+        ({"accel": {"path": "logs"}}, {"app": ["a"]}, "a", "apps.shop.accel: takes an edge"),
         ({"path": "/shop"}, {"app": ["a"]}, "a", "apps.shop.path: takes an edge"),
         ({"database": {"name": "shop"}}, {"app": ["a"]}, "a", "a is not in the group db, nor is"),
         (

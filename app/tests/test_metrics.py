@@ -73,3 +73,24 @@ def test_alone_it_tells_of_itself(serve: Serve) -> None:
     with serve("postgresql:///board?host=/nowhere") as server:
         server.client.get("/healthz")
         assert figures(server)[REQUESTS] == 1
+
+
+@pytest.mark.parametrize(
+    ("named", "client", "status"),
+    [
+        (None, None, 200),
+        (None, "127.0.0.1", 200),
+        (None, "::1", 200),
+        (None, "203.0.113.7", 404),
+        ("10.0.0.0/8 203.0.113.7", "203.0.113.7", 200),
+        ("10.0.0.0/8 203.0.113.7", "127.0.0.1", 404),
+    ],
+)
+def test_nobody_else_may_ask(
+    serve: Serve, named: str | None, client: str | None, status: int
+) -> None:
+    # Who the client is, the proxy says.
+    environment = {"FORWARDED_ALLOW_IPS": "*"} | ({"METRICS_FROM": named} if named else {})
+    headers = {"X-Forwarded-For": client} if client else {}
+    with serve("postgresql:///board?host=/nowhere", **environment) as server:
+        assert server.client.get("/metrics", headers=headers).status_code == status

@@ -6,9 +6,10 @@ asked adds them up. Without that folder a worker tells of itself alone.
 
 import os
 import re
+from ipaddress import ip_address
 from pathlib import Path
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -105,9 +106,23 @@ def bury(folder: Path) -> None:
             forget(int(pid), folder)
 
 
+def may_ask(request: Request) -> bool:
+    """Whether a client is one of those who are named, or has come by the socket itself."""
+    settings: Settings = request.state.settings
+    if request.client is None:
+        return True
+    try:
+        address = ip_address(request.client.host)
+    except ValueError:
+        return not request.client.host
+    return any(address in network for network in settings.metrics_from)
+
+
 @router.get("/metrics")
 async def metrics(request: Request) -> Response:
-    """For the host itself and those whom the edge lets in; see docs/board.md."""
+    """For Prometheus on the host itself, or where METRICS_FROM says."""
+    if not may_ask(request):
+        raise HTTPException(404)
     figures: Metrics = request.state.metrics
     figures.sample()
     return Response(await run_in_threadpool(figures.text), media_type=CONTENT_TYPE_LATEST)

@@ -1,12 +1,13 @@
 """Settings, read from the environment when the application starts."""
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode
 
 PLACEHOLDERS = ("change", "default", "example", "insecure", "password", "replace", "secret", "your")
 
@@ -39,6 +40,11 @@ def no_placeholder(url: str) -> str:
     return url
 
 
+def words(value: object) -> object:
+    """The words of a text."""
+    return value.split() if isinstance(value, str) else value
+
+
 class DatabaseSettings(BaseSettings):
     """What it takes to reach the database. Every field is an environment variable in capitals."""
 
@@ -61,6 +67,10 @@ class Settings(DatabaseSettings):
     slipway_shared: Path = Path("shared")
     log_limit: Annotated[int, Field(ge=0, le=2**40)] = 10 * 1024 * 1024
     prometheus_multiproc_dir: Path | None = None
+    # Who may ask for figures, apart from whoever comes by the socket itself: networks, with blanks between.
+    metrics_from: Annotated[
+        tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(words)
+    ] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1"))
 
 
 Loaded = TypeVar("Loaded", bound=DatabaseSettings)

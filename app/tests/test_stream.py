@@ -167,7 +167,7 @@ def test_shutdown_is_clean_and_tells_the_viewer_to_come_again(
             with pytest.raises(ConnectionClosed) as closed:
                 socket.recv(timeout=5)
         assert closed.value.rcvd is not None
-        assert closed.value.rcvd.code in (1012, 1013)  # service restart, try again later
+        assert closed.value.rcvd.code == 1012  # service restart
         server.process.wait(5)
         assert [entry for entry in server.logs() if entry["level"] != "INFO"] == []
         assert server.logs()[-1]["message"].startswith("Finished server process")

@@ -13,8 +13,11 @@ description:
   - Nothing is driven in a dry run. An error of its own is a warning, and never breaks a run.
 """
 
+import http.client
 import json
 import os
+import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -35,10 +38,12 @@ KEPT = 20  # results of runs
 
 ROLE = "fastapi_app"  # whose tasks are called "<step> | ..."
 SWITCH = "switch"
+RECORD = "record | Record the releases on the board"
 HAND_OVER, PLAN = "probe | Hand over what to drive", "slipway_probe_plan"
 BEFORE, REST = "start-up and facts", "the rest"
 SMALL = 0.01  # of all; steps that take less are one row
 SHOWN = 5  # failures
+BOARD_PATIENCE = 5  # seconds for each step of telling a board
 PATIENCE = 45  # seconds for the probe's requests under way, which has its own limit
 
 Method = TypeVar("Method", bound=Callable[..., None])
@@ -170,6 +175,47 @@ def stay(socket: Mapping[str, Any]) -> str:
     return f"closed with {closes}, back within {duration(socket['worst_gap_ms'] / 1000)}{failures}"
 
 
+def add_to_board(board: Mapping[str, Any], number: int, figures: Mapping[str, Any]) -> None:
+    """Add what is known of a deployment to it, on the board.
+
+    Args:
+        board: Where it is, as `slipway_probe_plan` says it.
+        number: The deployment's id there.
+        figures: As the board's API takes them.
+
+    Raises:
+        OSError: It can't be reached, or refuses.
+    """
+    failure = OSError("it has no address")
+    for address in (board["host"], *board["otherwise"]):
+        try:
+            plain = socket.create_connection((address, board["port"]), timeout=BOARD_PATIENCE)
+            break
+        except OSError as error:
+            failure = error
+    else:
+        raise failure
+    connection = http.client.HTTPConnection(board["host"], board["port"], timeout=BOARD_PATIENCE)
+    context = ssl.create_default_context()
+    for path in board["ca"]:
+        context.load_verify_locations(path)
+    with plain, context.wrap_socket(plain, server_hostname=board["host"]) as connection.sock:
+        headers = {
+            "Authorization": f"Bearer {board['token']}",
+            "Content-Type": "application/json",
+        }
+        try:
+            path = f"{board['path']}/{number}"
+            connection.request("PATCH", path, json.dumps(figures), headers)
+            status = connection.getresponse().status
+        except http.client.HTTPException as error:
+            raise OSError(f"its answer is cut off: {error!r}") from error
+        finally:
+            connection.close()
+    if status != 200:
+        raise OSError(f"it answered {status}")
+
+
 def never_breaks(method: Method) -> Method:
     """Have what goes wrong in a method be a warning: a run has better things to do than to fail for its report."""
 
@@ -205,6 +251,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self.playbook = ""
         self.play: Any = None
         self.plan: dict[str, Any] = {}
+        self.recorded: list[tuple[str, dict[str, Any]]] = []
         self.probe: subprocess.Popen[str] | None = None
         self.said: IO[str]
 
@@ -235,6 +282,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         if result.task.get_name() == HAND_OVER:
             variables = self.play.get_variable_manager().get_vars(play=self.play, host=result.host)
             self.start(variables[PLAN])
+        if result.task.get_name().endswith(RECORD):
+            for each in result.result.get("recorded") or []:
+                self.recorded.append((result.host.get_name(), each))
         steps = result.result.get("steps") or []
         self.clock.part(steps)
         if self.clock.step == SWITCH and result.is_changed():
@@ -269,6 +319,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
             self.say("WHAT CLIENTS NOTICED", lines)
         if released or result:
             self.keep(result, now, failed)
+        self.tell_boards(result)
 
     def say(self, title: str, lines: list[tuple[str, bool]]) -> None:
         """Print lines under a title, those that are bad news in red."""
@@ -313,6 +364,24 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
             self._display.warning(f"What clients noticed is not known: {why}")
             return {}
         return result if isinstance(result, dict) else {}
+
+    def tell_boards(self, result: Mapping[str, Any]) -> None:
+        """Add to what this run has recorded where its time went, and what clients noticed."""
+        steps = [{"name": name, "seconds": round(spent, 3)} for name, spent, _ in self.clock.rows()]
+        for host, recorded in self.recorded:
+            if not (board := self.plan.get("boards", {}).get(host)):
+                continue
+            figures: dict[str, Any] = {"steps": steps}
+            target = result.get("targets", {}).get(recorded["app"], {})
+            if target.get("requests"):
+                kept = ("requests", "failed", "p50_ms", "p99_ms", "worst_ms", "latency")
+                figures["probe"] = {key: target[key] for key in kept}
+            try:
+                add_to_board(board, recorded["id"], figures)
+            except OSError as error:
+                self._display.display(
+                    f"The board on {host} was not told what clients noticed of {recorded['app']}: {error}"
+                )
 
     def keep(self, result: Mapping[str, Any], now: float, failed: bool) -> None:
         """Keep what came of it beside the project, and of those before the newest."""

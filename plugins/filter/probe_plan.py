@@ -65,6 +65,31 @@ def bare(app: App, hosts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {**target(app, [{"ansible_host": "-"}]), **its_own}
 
 
+def boards(
+    hosts: Mapping[str, Mapping[str, Any]],
+    apps: Mapping[str, App],
+    app_hosts: Iterable[str],
+    edge_hosts: Iterable[str],
+) -> dict[str, Any]:
+    """Return for each host that keeps a board where that takes what is known of a release, and the token for it."""
+    found: dict[str, Any] = {}
+    edge_hosts = list(edge_hosts)
+    for host in app_hosts:
+        name, token = (
+            str(hosts[host].get(f"fastapi_app_board{key}") or "") for key in ("", "_token")
+        )
+        path = outside(apps[name], "/api/deployments") if name in apps else ""
+        if not token or not path:
+            continue
+        edges = [hosts[edge] for edge in edge_hosts if edge == host]
+        # Without an edge there is no TLS, and the token stays where it is.
+        if edges := edges or [hosts[edge] for edge in edge_hosts]:
+            where = target(apps[name], edges)
+            found[host] = {key: where[key] for key in ("host", "port", "otherwise", "ca")}
+            found[host] |= {"path": path, "token": token}
+    return found
+
+
 def why_not(app: App) -> str:
     """Return why an application can't be driven; empty if it can."""
     if not requests(app):
@@ -93,9 +118,10 @@ def probe_plan(
         only: The one application that it is about; empty for all.
 
     Returns:
-        ``{targets: [...], skipped: {app: why}}``.
+        ``{targets: [...], skipped: {app: why}, boards: {host: {...}}}``; the boards are told at the end.
     """
-    plan: dict[str, Any] = {"targets": [], "skipped": {}}
+    plan: dict[str, Any] = {"targets": [], "skipped": {}, "boards": {}}
+    app_hosts, edge_hosts = list(app_hosts), list(edge_hosts)
     try:
         apps: dict[str, App] = {}
         having: dict[str, list[str]] = {}
@@ -115,10 +141,11 @@ def probe_plan(
                 plan["targets"].append(target(app, edges))
             else:
                 plan["targets"].append(bare(app, [hosts[host] for host in having[name]]))
+        plan["boards"] = boards(hosts, apps, app_hosts, edge_hosts)
     except (
         Exception
     ):  # Ansible's own, of several kinds, such as for a variable that nobody has defined
-        return {"targets": [], "skipped": {"probe": "the inventory can't be read"}}
+        return {"targets": [], "skipped": {"probe": "the inventory can't be read"}, "boards": {}}
     return plan
 
 

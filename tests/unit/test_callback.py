@@ -32,13 +32,15 @@ STEPS = """\
 #!/usr/bin/python
 import pathlib, time
 from ansible.module_utils.basic import AnsibleModule
-spec = {"steps": {"type": "list"}, "seconds": {"type": "float"}, "changed": {"type": "bool"}}
+spec = {name: {"type": kind} for name, kind in
+        {"steps": "list", "seconds": "float", "changed": "bool", "recorded": "list"}.items()}
 module = AnsibleModule(spec, supports_check_mode=True)
 time.sleep(module.params["seconds"])
 processes = pathlib.Path("/proc").glob("[0-9]*/cmdline")
 seen = [path.read_bytes().replace(bytes(1), b" ").decode() for path in processes]
 probes = [command for command in seen if "scripts/probe" in command]
-module.exit_json(changed=module.params["changed"], steps=module.params["steps"], probes=probes)
+module.exit_json(changed=module.params["changed"], steps=module.params["steps"], probes=probes,
+                 recorded=module.params["recorded"])
 """
 
 
@@ -193,6 +195,54 @@ def test_a_release_closes_with_its_times_and_what_clients_noticed(
         path for path in project.folder.rglob("*") if path.is_file() and path.name != "hosts.yml"
     ]
     assert not [path for path in files if SECRET in path.read_text(errors="replace")]
+
+
+RECORDS = {
+    **task("record | Record the releases on the board"),
+    "steps": {"seconds": 0.1, "recorded": [{"app": "shop", "id": 7}]},
+}
+
+
+def with_board(project: Project) -> None:
+    """Have the host keep a board, which is the test's own server too."""
+    variables = {"fastapi_app_board": "board", "fastapi_app_board_token": SECRET}
+    board = {**project.inventory["apps"]["shop"], "path": "/board", "probe": {"rate": 0}}
+    project.inventory |= {**variables, "apps": {**project.inventory["apps"], "board": board}}
+
+
+def test_the_board_is_told_where_the_time_went_and_what_clients_noticed(
+    project: Project, server: Server
+) -> None:
+    with_board(project)
+    done = project.run([*QUICK, RECORDS])
+    assert done.returncode == 0, done.stdout
+    assert "was not told" not in done.stdout and SECRET not in done.stdout
+    *requests, told = server.seen
+    assert {asked.path for asked in requests} == {"/up"}
+    assert (told.method, told.path) == ("PATCH", "/board/api/deployments/7")
+    assert told.headers["authorization"] == f"Bearer {SECRET}".lower()
+    said = json.loads(told.body)
+    steps = [step["name"] for step in said["steps"]]
+    assert steps[0] == "start-up and facts" and "switch" in steps
+    assert (said["probe"]["requests"], said["probe"]["failed"]) == (len(requests), 0)
+    assert said["probe"]["p50_ms"] <= said["probe"]["p99_ms"] <= said["probe"]["worst_ms"]
+    course = said["probe"]["latency"]
+    assert [sample["at"] for sample in course] == sorted(sample["at"] for sample in course)
+    assert course[0].keys() == {"at", "p50_ms", "p99_ms", "failed"}
+
+
+def test_a_board_that_refuses_is_no_failure(project: Project, server: Server) -> None:
+    with_board(project)
+
+    async def refuse(asked: Asked) -> Answer:
+        return (BAD, False) if asked.method == "PATCH" else (OK, False)
+
+    server.answer = refuse
+    done = project.run([*QUICK, RECORDS])
+    assert done.returncode == 0, done.stdout
+    assert "The board on vm1 was not told what clients noticed of shop: it answered 502" in plain(
+        done.stdout
+    )
 
 
 def test_what_clients_noticed_is_said_of_a_run_that_failed_too(

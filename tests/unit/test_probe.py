@@ -142,6 +142,25 @@ def test_a_slow_answer_slows_nothing_down_and_counts_from_when_it_was_due(drive:
     assert 600 <= result["worst_ms"] < 2000 and result["p50_ms"] < 100 <= result["p99_ms"]
 
 
+def test_how_it_went_is_told_by_halves_of_a_second(drive: Drive) -> None:
+    began = time.monotonic()
+
+    async def answer(asked: Asked) -> Answer:
+        second = time.monotonic() - began > 1
+        if second:
+            await asyncio.sleep(0.2)
+        return (BAD if second and len(server.seen) % 3 == 0 else OK), False
+
+    server = Server(answer)
+    result = drive(server, "/", seconds=2, rate=40)
+    course = result["latency"]
+    assert [sample["at"] for sample in course] == [n / 2 + 0.25 for n in range(len(course))]
+    assert 4 <= len(course) <= 6
+    assert sum(sample["failed"] for sample in course) == result["failed"] > 0
+    assert course[0]["failed"] == 0 and course[0]["p50_ms"] < 150
+    assert 200 <= course[-1]["p50_ms"] <= course[-1]["p99_ms"] <= result["worst_ms"]
+
+
 # --- What fails
 
 

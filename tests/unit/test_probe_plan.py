@@ -38,7 +38,7 @@ def planned(filters: ModuleType, /, **keys: Any) -> dict[str, Any]:
     """Return the one target of an application with some keys."""
     hosts = {"vm1": {"inventory_hostname": "vm1", "apps": {"shop": entry(**keys)}}}
     plan = filters.probe_plan(hosts, ["vm1"], ["vm1"])
-    assert plan["skipped"] == {}
+    assert plan["skipped"] == plan["boards"] == {}
     (target,) = plan["targets"]
     assert isinstance(target, dict)
     return target
@@ -64,6 +64,7 @@ def test_by_itself_it_is_health_ten_times_a_second_at_the_public_name(
             }
         ],
         "skipped": {},
+        "boards": {},
     }
 
 
@@ -113,12 +114,36 @@ def test_paths_are_seen_from_outside(probe: ModuleType, keys: dict[str, Any], pa
         "skipped": {
             "shop": "/up isn't reached from outside; name a path that is in apps.shop.probe.requests"
         },
+        "boards": {},
     }
 
 
 def test_one_that_is_not_to_be_asked_is_not(probe: ModuleType) -> None:
     hosts = {"vm1": {"inventory_hostname": "vm1", "apps": {"shop": entry(probe={"rate": 0})}}}
-    assert probe.probe_plan(hosts, ["vm1"], ["vm1"]) == {"targets": [], "skipped": {}}
+    assert probe.probe_plan(hosts, ["vm1"], ["vm1"])["targets"] == []
+
+
+def test_a_board_is_where_its_token_is_safe(probe: ModuleType) -> None:
+    kept = {"fastapi_app_board": "board", "fastapi_app_board_token": "t0ken"}
+    hosts = {
+        "vm1": host("vm1", "shop", "board", ansible_host="203.0.113.1", **kept),
+        "vm2": host("vm2", "board", ansible_host="203.0.113.2", nginx_https_port=8443, **kept),
+        "vm3": host("vm3", "shop", fastapi_app_board="board", fastapi_app_board_token="t0ken"),
+    }
+    everywhere = list(hosts)
+    plan = probe.probe_plan(hosts, everywhere, everywhere)
+    assert plan["boards"]["vm1"] == {
+        **{"host": "board.org", "port": 443, "otherwise": ["203.0.113.1"], "ca": []},
+        **{"path": "/api/deployments", "token": "t0ken"},
+    }
+    assert plan["boards"]["vm2"]["port"] == 8443
+    assert "t0ken" not in str(plan["targets"])
+    behind = probe.probe_plan(hosts, ["vm1"], ["vm2"])
+    assert behind["boards"]["vm1"]["otherwise"] == ["203.0.113.2"]
+    # By a bare port it would go about in the clear.
+    assert probe.probe_plan(hosts, everywhere, [])["boards"] == {}
+    del hosts["vm1"]["fastapi_app_board_token"]
+    assert probe.probe_plan(hosts, ["vm1"], ["vm1"])["boards"] == {}
 
 
 def test_those_of_the_hosts_that_a_run_is_for(probe: ModuleType) -> None:
@@ -149,4 +174,5 @@ def test_an_inventory_with_a_mistake_is_not_refused_here(probe: ModuleType) -> N
     wrong: list[Any] = [None, {"shop": {}}, {"shop": entry(probe={"rate": -1})}]
     for apps in wrong:
         plan = probe.probe_plan({"vm1": {"apps": apps}}, ["vm1"], ["vm1"])
-        assert plan == {"targets": [], "skipped": {"probe": "the inventory can't be read"}}
+        assert plan["skipped"] == {"probe": "the inventory can't be read"}
+        assert not plan["targets"] and not plan["boards"]

@@ -72,6 +72,7 @@ class Feed:
         self.settings = settings
         self.pool = pool
         self.viewers: set[Queue] = set()
+        self.answers: set[Queue] = set()  # those whose stream is an answer
         self.last = 0  # number of the last change that the viewers were told
         self.ready = asyncio.Event()
         self.closed = False
@@ -122,27 +123,30 @@ class Feed:
         queue.put_nowait(None)
 
     def close(self) -> None:
-        """Send all viewers away, who will find another worker."""
+        """End all answers, whose viewers will find another worker. WebSockets are the server's to close."""
         self.closed = True
-        for queue in tuple(self.viewers):
+        for queue in tuple(self.answers):
             self.send_away(queue)
 
     @contextmanager
-    def view(self) -> Iterator[Queue]:
+    def view(self, answer: bool) -> Iterator[Queue]:
         """A queue of messages; None in it means that there will be no more."""
         queue: Queue = asyncio.Queue()
         self.viewers.add(queue)
-        if self.closed:
-            self.send_away(queue)
+        if answer:
+            self.answers.add(queue)
+            if self.closed:
+                self.send_away(queue)
         try:
             yield queue
         finally:
             self.viewers.discard(queue)
+            self.answers.discard(queue)
 
-    async def messages(self, since: int | None) -> AsyncIterator[Message]:
+    async def messages(self, since: int | None, answer: bool = False) -> AsyncIterator[Message]:
         """Greet a viewer, tell what it has missed since a change, and then all that happens."""
         await self.ready.wait()
-        with self.view() as queue:
+        with self.view(answer) as queue:
             # From here on the queue has all that comes after `told`; before that is read now.
             told = self.last
             missed: list[Deployment] = []
@@ -164,7 +168,7 @@ class Feed:
 
 @contextmanager
 def closing_on_sigterm(feed: Feed) -> Iterator[None]:
-    """Close the feed when this process is told to end.
+    """End answers when this process is told to end.
 
     A server waits for answers under way before it ends the lifespan, and server-sent events are
     an answer without end.
@@ -223,6 +227,6 @@ async def server_sent_events(
     feed: Feed = request.state.feed
     since = last_event_id if last_event_id is not None else last
     retry: int | None = random.randint(*RETRY)
-    async for message in feed.messages(since):
+    async for message in feed.messages(since, answer=True):
         yield ServerSentEvent(raw_data=message.text, id=str(message.last), retry=retry)
         retry = None

@@ -22,6 +22,14 @@ options:
       to where it was rolled back.
 """
 
+RETURN = r"""
+recorded:
+  description: What was written down, each with its C(app) and its C(id) on the board.
+  type: list
+  elements: dict
+  returned: always
+"""
+
 import http.client
 import json
 from pathlib import Path
@@ -68,8 +76,11 @@ class Board:
         return json.loads(text)
 
 
-def record(board: Board, host: str, line: dict[str, Any]) -> None:
-    """Write one release down: what was taken back is marked, and what serves again is a deployment of its own."""
+def record(board: Board, host: str, line: dict[str, Any]) -> int:
+    """Write one release down, and return its id on the board.
+
+    What was taken back is marked, and what serves again is a deployment of its own.
+    """
     release = line["release"]
     if line["status"] == "rolled_back":
         page = board.ask("GET", "?" + urlencode({"app": line["app"], "host": host, "limit": 200}))
@@ -90,6 +101,7 @@ def record(board: Board, host: str, line: dict[str, Any]) -> None:
     )[:2000]:
         end["message"] = message
     board.ask("PATCH", f"/{started['id']}", end)
+    return int(started["id"])
 
 
 def main() -> None:
@@ -103,12 +115,14 @@ def main() -> None:
     }
     module = AnsibleModule(argument_spec=spec)
     board = Board(module.params)
+    recorded: list[dict[str, Any]] = []
     try:
         for line in module.params["releases"]:
-            record(board, module.params["host"], line)
+            number = record(board, module.params["host"], line)
+            recorded.append({"app": line["app"], "id": number})
     except (OSError, ValueError) as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False)
+        module.fail_json(msg=str(error), recorded=recorded)
+    module.exit_json(changed=False, recorded=recorded)
 
 
 if __name__ == "__main__":

@@ -213,6 +213,7 @@ def test_the_summary_is_what_runs_where(board: Server) -> None:
         board.client.patch(f"/api/deployments/{started['id']}", json=end).raise_for_status()
         return int(started["id"])
 
+    deploy("shop", "app2", "r0", "succeeded")
     first = deploy("shop", "app2", "r1", "succeeded")
     deploy("shop", "app2", "r2", "rolled_back")
     failed = deploy("shop", "app2", "r3", "failed")
@@ -226,7 +227,7 @@ def test_the_summary_is_what_runs_where(board: Server) -> None:
         "id": first, "release": "r1", "version": None, "since": "2026-01-01T00:00:10Z",
     }  # fmt: skip
     assert (shop["latest"], shop["status"]) == (failed, "failed")
-    assert (shop["recent"], shop["recent_failed"], shop["median_seconds"]) == (3, 2, 10.0)
+    assert (shop["recent"], shop["recent_failed"], shop["median_seconds"]) == (4, 2, 10.0)
     assert places["shop", "app1"]["serving"]["id"] == second
     assert places["search", "app1"]["serving"] is None
     newest = board.client.get("/api/deployments?limit=1").json()["items"][0]

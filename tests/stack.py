@@ -27,6 +27,8 @@ from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_websocket
 
 ROOT = Path(__file__).resolve().parents[1]
+# The board's style sheet, which has a name by what is in it.
+STYLE = f"/static/{next((ROOT / 'app/static').glob('style-*.css')).name}"
 SSH_CONFIG = ROOT / ".slipway/ssh/config"
 
 Answer = TypeVar("Answer")

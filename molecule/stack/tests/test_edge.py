@@ -10,7 +10,7 @@ import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from tests.stack import Stack
+from tests.stack import STYLE, Stack
 
 
 def handshake(stack: Stack, name: str, **limits: ssl.TLSVersion) -> tuple[str | None, bytes]:
@@ -82,11 +82,12 @@ def test_the_server_does_not_tell_its_version(stack: Stack) -> None:
 
 
 def test_static_files_are_compressed_cached_and_revalidated(stack: Stack) -> None:
-    url = "https://board.test/static/style.css"
+    url = f"https://board.test{STYLE}"
     answer = stack.get(url, headers={"Accept-Encoding": "gzip"})
     assert answer.status_code == 200
     assert answer.headers["Content-Encoding"] == "gzip"
-    assert answer.headers["Cache-Control"] == "public, max-age=3600"
+    # Its name has a digest of it.
+    assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
     assert answer.headers["Content-Type"] == "text/css"
     assert "body" in answer.text
     again = stack.get(

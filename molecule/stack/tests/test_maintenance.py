@@ -12,7 +12,7 @@ from threading import Event, Thread
 
 import httpx
 import pytest
-from tests.stack import Stack, changes, play
+from tests.stack import STYLE, Stack, changes, play
 
 Switch = Callable[..., subprocess.CompletedProcess[str]]
 PLAYBOOK = "playbooks/maintenance.yml"
@@ -122,7 +122,7 @@ def test_a_browser_gets_a_page_and_a_program_a_problem(stack: Stack, switch: Swi
 
 def test_whatever_is_asked_of_it_is_answered_so(stack: Stack, switch: Switch) -> None:
     switch("on")
-    for path in ("/", "/static/style.css", "/api/deployments"):
+    for path in ("/", STYLE, "/api/deployments"):
         for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"):
             # By HTTP/1.1, since httpx sends a body by HTTP/2 to its end before it looks for an answer.
             more = {"content": b"x" * 100_000, "http2": False} if method in ("POST", "PUT") else {}
@@ -179,7 +179,7 @@ def test_those_who_are_let_pass_see_the_application(stack: Stack, switch: Switch
         ("", 503),
     ):
         switch("on", allow=allow)
-        for path in ("/readyz", "/static/style.css"):
+        for path in ("/readyz", STYLE):
             assert stack.get(f"https://board.test{path}").status_code == status, allow
 
 

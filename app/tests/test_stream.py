@@ -1,18 +1,24 @@
 """Whoever watches the stream sees each deployment, whichever worker wrote it, and misses none."""
 
+import asyncio
 import json
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
 from conftest import Cluster, Serve, Server
+from pydantic import SecretStr
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, unix_connect
+
+from board import deployments
+from board.settings import Settings
+from board.stream import Feed, Message
 
 pytestmark = pytest.mark.postgres
 
@@ -209,3 +215,34 @@ def test_over_a_switch_of_releases_nothing_is_missed(
             while len(seen) < 3:
                 seen.append(deployment(socket)["id"])
     assert seen == written
+
+
+def test_one_who_knows_more_than_this_worker_yet_misses_nothing_and_sees_nothing_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Pool:
+        @asynccontextmanager
+        async def connection(self) -> AsyncIterator[None]:
+            yield None
+
+    async def latest(_: object) -> int:
+        return 7
+
+    monkeypatch.setattr(deployments, "latest_revision", latest)
+
+    async def watch(since: int) -> list[tuple[int, bool | None]]:
+        settings = Settings(api_token=SecretStr("0123456789abcdef"))
+        feed = Feed(settings, Pool())  # type: ignore[arg-type]
+        feed.last = 5
+        feed.ready.set()
+        seen = []
+        async for message in feed.messages(since, answer=True):
+            if not seen:
+                for number in (6, 7, 8):
+                    feed.publish(Message("deployment", number))
+                feed.close()
+            seen.append((message.last, json.loads(message.text).get("complete")))
+        return seen
+
+    assert asyncio.run(watch(7)) == [(7, True), (8, None)]
+    assert asyncio.run(watch(9)) == [(5, False), (6, None), (7, None), (8, None)]

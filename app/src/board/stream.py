@@ -150,20 +150,25 @@ class Feed:
             # From here on the queue has all that comes after `told`; before that is read now.
             told = self.last
             missed: list[Deployment] = []
-            if since is not None and since < told:
+            complete = False
+            if since is not None:
                 async with self.pool.connection() as connection:
-                    missed = await deployments.changed(connection, since, RESUMED + 1, told)
-            # A number that isn't reached yet is of another database: one that was restored, say.
-            complete = since is not None and since <= told and len(missed) <= RESUMED
-            if not complete:
-                missed = []
+                    if since <= told:
+                        missed = await deployments.changed(connection, since, RESUMED + 1, told)
+                        complete = len(missed) <= RESUMED
+                    else:
+                        # Another worker was quicker than this one; or it is of another database, one
+                        # that was restored, say.
+                        complete = since <= await deployments.latest_revision(connection)
+            known = since if complete and since is not None else told
             release = self.settings.slipway_release
-            start = since if missed and since is not None else told
-            yield Message("hello", start, release=release, complete=complete)
-            for deployment in missed:
-                yield Message.about(deployment)
+            yield Message("hello", known, release=release, complete=complete)
+            if complete:
+                for deployment in missed:
+                    yield Message.about(deployment)
             while (message := await queue.get()) is not None:
-                yield message
+                if message.last > known:
+                    yield message
 
 
 @contextmanager

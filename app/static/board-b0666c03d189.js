@@ -2,7 +2,7 @@
 
 const body = document.body;
 const live = document.querySelector("#live");
-const tbody = document.querySelector("#deployments tbody");
+const rows = () => document.querySelector("#deployments tbody"); // not always the same
 const blank = document.querySelector("#row")?.content.firstElementChild;
 const query = new URLSearchParams(location.search);
 for (const [key, value] of [...query]) if (!value) query.delete(key); // a form's empty fields
@@ -73,6 +73,7 @@ function wanted(deployment) {
 
 // In the order of the log, whatever order changes come in.
 function upsert(deployment) {
+  const tbody = rows();
   const known = tbody.querySelector(`[data-id="${deployment.id}"]`);
   const focus = known?.contains(document.activeElement) ? document.activeElement.dataset.field : null;
   const row = render(deployment);
@@ -91,16 +92,18 @@ function upsert(deployment) {
 }
 
 // What is not a row is taken from the page as the server would make it now: not at each change, and not all viewers at once.
-let waiting = false;
-function refresh(selectors) {
+const stale = new Set();
+function refresh(...selectors) {
+  const waiting = stale.size > 0;
+  for (const selector of selectors) stale.add(selector);
   if (waiting) return;
-  waiting = true;
   setTimeout(async () => {
-    waiting = false;
+    const wanted = [...stale];
+    stale.clear();
     const response = await fetch(location.href).catch(() => null);
     if (!response?.ok) return;
     const made = new DOMParser().parseFromString(await response.text(), "text/html");
-    for (const selector of selectors) {
+    for (const selector of wanted) {
       const [here, there] = [document.querySelector(selector), made.querySelector(selector)];
       if (!here || !there || here.innerHTML === there.innerHTML) continue;
       if (here.contains(document.activeElement)) continue; // somebody is about to follow a link in it
@@ -123,14 +126,14 @@ function take(data) {
   if (message.type === "hello") {
     attempts = 0;
     say("live", "Live");
-    if (!message.complete) refresh(["#deployments tbody", "#serving", "#deployment"]);
+    if (!message.complete) refresh("#deployments tbody", "#serving", "#deployment");
   } else if (message.type === "deployment") {
     const { deployment } = message;
-    if (tbody) {
+    if (rows()) {
       upsert(deployment);
-      refresh(["#serving"]);
+      refresh("#serving");
     } else if (String(deployment.id) === body.dataset.deployment) {
-      refresh(["#deployment"]);
+      refresh("#deployment");
     }
   }
   if (message.last !== undefined) last = message.last;

@@ -102,7 +102,7 @@ def test_tells_what_was_missed_each_deployment_once_and_as_it_is_now(board: Serv
         assert deployment(socket) == started
 
 
-@pytest.mark.parametrize("last", [0, 10**9])
+@pytest.mark.parametrize("last", [0, 2**62])
 def test_says_so_when_it_cannot_tell_what_was_missed(
     board: Server, database: Cluster, last: int
 ) -> None:
@@ -129,6 +129,23 @@ def test_nothing_is_missed_while_the_database_is_away(database: Cluster, board: 
                 " VALUES ('a', 'h', 'away', now())"
             )
         assert json.loads(socket.recv(timeout=10))["deployment"]["release"] == "away"
+
+
+def test_says_so_when_the_log_is_another_one(database: Cluster, serve: Serve) -> None:
+    with serve(database.url("board")) as server:
+        server.wait_until_ready()
+        server.start_deployment()
+        with watch(server) as socket:
+            before = message(socket, "hello")["last"]
+            database.execute(
+                "TRUNCATE deployment CASCADE", "ALTER SEQUENCE deployment_revision RESTART"
+            )
+            restored = server.start_deployment()["revision"]
+            hello = message(socket, "hello")
+            assert (hello["complete"], hello["last"]) == (False, restored)
+            assert restored < before
+            started = server.start_deployment()
+            assert deployment(socket) == started
 
 
 def test_what_the_release_before_writes_is_told_too(database: Cluster, board: Server) -> None:

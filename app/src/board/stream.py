@@ -49,6 +49,7 @@ class Message:
 
     def __init__(self, kind: str, last: int, **fields: Any) -> None:
         self.last = last
+        self.about_one = kind == "deployment"
         self.text = json.dumps({"type": kind, "last": last} | fields)
 
     @classmethod
@@ -104,10 +105,22 @@ class Feed:
 
     async def catch_up(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """Tell what has changed since the last time."""
+        before = self.last
         while changes := await deployments.changed(connection, self.last, PART):
             for deployment in changes:
                 self.publish(Message.about(deployment))
             self.last = changes[-1].revision
+        if self.last == before:
+            newest = await deployments.latest_revision(connection)
+            if newest < before:
+                # It is another log, one that was restored, say: what is known of it is worth nothing.
+                self.last = newest
+                self.publish(self.greeting(newest, False))
+
+    def greeting(self, last: int, complete: bool) -> Message:
+        """The first message, or one after which all that was said is void."""
+        release = self.settings.slipway_release
+        return Message("hello", last, release=release, complete=complete)
 
     def publish(self, message: Message) -> None:
         """Hand a message to each viewer; one that is too far behind is sent away, and comes again."""
@@ -161,13 +174,13 @@ class Feed:
                         # that was restored, say.
                         complete = since <= await deployments.latest_revision(connection)
             known = since if complete and since is not None else told
-            release = self.settings.slipway_release
-            yield Message("hello", known, release=release, complete=complete)
+            yield self.greeting(known, complete)
             if complete:
                 for deployment in missed:
                     yield Message.about(deployment)
             while (message := await queue.get()) is not None:
-                if message.last > known:
+                if message.last > known or not message.about_one:
+                    known = min(known, message.last)
                     yield message
 
 

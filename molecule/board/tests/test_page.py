@@ -46,10 +46,10 @@ def change(stack: Stack, number: int, **fields: Any) -> None:
 
 
 def newest(stack: Stack) -> int:
-    """Return the newest deployment that all is known of."""
-    items = stack.get(f"{URL}?app=shop&status=succeeded&limit=200").json()["items"]
-    number: int = next(item["id"] for item in items if item["probe"])
-    return number
+    """Return the newest deployment of which all is known."""
+    items = stack.get(f"{URL}?app=shop&status=succeeded").json()["items"]
+    numbers: list[int] = [item["id"] for item in items]
+    return next(each for each in numbers if stack.get(f"{URL}/{each}").json()["latency"])
 
 
 def test_it_is_live_without_a_reload_and_breaks_no_policy(fleet: Stack, browser: Open) -> None:
@@ -145,7 +145,7 @@ def test_axe_finds_nothing_serious_and_it_fits(
         for path in ("/", "/?status=failed", "/?app=none", f"/deployments/{newest(fleet)}"):
             page.goto(path)
             expect(page.locator("#live")).to_have_text("Live")
-            page.evaluate(axe)
+            page.evaluate(f"{axe};0")
             found = page.evaluate("axe.run()")
             serious = [
                 f"{each['id']}: {[node['html'] for node in each['nodes']][:3]}"

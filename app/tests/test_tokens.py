@@ -108,6 +108,24 @@ def test_a_board_that_is_not_public_asks_for_a_token(database: Cluster, serve: S
             unix_connect(str(server.socket), "ws://board/api/stream")
         assert refusal.value.response.status_code == 403
 
+        for origin, allowed in (
+            ("http://board", True),
+            ("http://elsewhere", False),
+            ("null", False),
+        ):
+            try:
+                with unix_connect(
+                    str(server.socket),
+                    "ws://board/api/stream",
+                    origin=origin,
+                    additional_headers=bearer(made),
+                ):
+                    pass
+            except InvalidStatus:
+                assert not allowed
+            else:
+                assert allowed
+
         # A browser has it as a password, and does not write with it.
         server.client.auth = ("", made)
         assert server.client.get("/").status_code == 200

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import secrets
+from urllib.parse import urlsplit
 
 from fastapi import Depends, HTTPException, Request, Security
 from fastapi.security import HTTPBearer
@@ -49,6 +50,18 @@ async def reads(connection: HTTPConnection) -> bool:
     """Whether the log may be read."""
     settings: Settings = connection.state.settings
     return settings.public or await scope_of(connection) is not None
+
+
+async def watches(socket: HTTPConnection) -> bool:
+    """Whether the log may be watched over a WebSocket.
+
+    A browser opens one for a page of any site, and sends along the token that it knows: the page has
+    to be one of the board's own.
+    """
+    settings: Settings = socket.state.settings
+    origin = socket.headers.get("Origin")
+    foreign = origin is not None and urlsplit(origin).netloc != socket.headers.get("Host")
+    return settings.public or (not foreign and await reads(socket))
 
 
 async def may_read(request: Request) -> None:

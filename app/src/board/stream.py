@@ -218,7 +218,7 @@ async def forward(messages: AsyncIterator[Message], socket: WebSocket) -> None:
 @router.websocket("/api/stream")
 async def stream(socket: WebSocket, last: Last = None) -> None:
     feed: Feed = socket.state.feed
-    if not await access.reads(socket):
+    if not await access.watches(socket):
         raise WebSocketException(POLICY_VIOLATION, "Needs a valid token.")
     await socket.accept()
     sender = asyncio.create_task(forward(feed.messages(last), socket))

@@ -150,7 +150,7 @@ def test_seed_makes_the_same_fleet_each_time() -> None:
     assert rows[0][6] < rows[-1][6]
 
 
-def test_seed_fills_an_empty_log_and_no_other(database: Cluster, board: Server) -> None:
+def test_seed_fills_an_empty_log_and_another_only_if_told(database: Cluster, board: Server) -> None:
     done = by_hand(database, "seed", "--deployments", "700", "--hosts", "3")
     assert done.returncode == 0, done.stderr
     summary = board.client.get("/api/summary").json()
@@ -164,3 +164,5 @@ def test_seed_fills_an_empty_log_and_no_other(database: Cluster, board: Server) 
     again = by_hand(database, "seed", "--deployments", "1")
     assert again.returncode == 1
     assert "isn't empty" in again.stderr
+    assert by_hand(database, "seed", "--deployments", "1", "--anyway").returncode == 0
+    assert board.client.get("/api/deployments?limit=1").json()["items"][0]["id"] == 701

@@ -61,11 +61,16 @@ async def list_tokens(connection: Connection, _: argparse.Namespace) -> int:
 
 
 async def plant(connection: Connection, given: argparse.Namespace) -> int:
-    """Fill an empty log."""
+    """Fill the log."""
     try:
-        await seed.plant(connection, given.deployments, given.hosts, given.apps, given.seed)
+        await seed.plant(
+            connection, given.deployments, given.hosts, given.apps, given.seed, given.anyway
+        )
     except seed.NotEmptyError:
-        print("error: the log isn't empty; a made-up fleet would mix with yours", file=sys.stderr)
+        print(
+            "error: the log isn't empty, and a made-up fleet would mix with yours; --anyway has it",
+            file=sys.stderr,
+        )
         return 1
     print(f"{given.deployments:,} deployments", file=sys.stderr)
     return 0
@@ -96,11 +101,12 @@ def parser() -> argparse.ArgumentParser:
     revoke.add_argument("name")
     revoke.set_defaults(run=revoke_token)
 
-    fill = commands.add_parser("seed", help="fill an empty log with a made-up fleet")
+    fill = commands.add_parser("seed", help="fill the log with a made-up fleet")
     fill.add_argument("--deployments", type=int, default=100_000, metavar="N")
     fill.add_argument("--hosts", type=int, default=20, metavar="N")
     fill.add_argument("--apps", type=int, default=5, metavar="N", help="at most 5")
     fill.add_argument("--seed", type=int, default=1, metavar="N", help="the same makes the same")
+    fill.add_argument("--anyway", action="store_true", help="even if the log isn't empty")
     fill.set_defaults(run=plant)
     return top
 

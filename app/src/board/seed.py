@@ -96,8 +96,10 @@ def details(row: tuple[Any, ...], chance: random.Random) -> tuple[int, Jsonb, Js
     return id, Jsonb(steps), Jsonb(latency)
 
 
-async def plant(connection: Connection, number: int, hosts: int, apps: int, seed: int) -> None:
-    """Write a fleet's log into an empty database.
+async def plant(
+    connection: Connection, number: int, hosts: int, apps: int, seed: int, anyway: bool = False
+) -> None:
+    """Write a fleet's log.
 
     Args:
         connection: One with autocommit, by the application's role.
@@ -105,12 +107,13 @@ async def plant(connection: Connection, number: int, hosts: int, apps: int, seed
         hosts: How many hosts, at least one.
         apps: How many applications, one to five.
         seed: What chance starts from.
+        anyway: Whether to write it after what is there already.
 
     Raises:
-        NotEmptyError: there are deployments already.
+        NotEmptyError: there is something already.
     """
     cursor = await connection.execute("SELECT EXISTS (SELECT FROM deployment)")
-    if await cursor.fetchone() != (False,):
+    if await cursor.fetchone() != (False,) and not anyway:
         raise NotEmptyError
     chance = random.Random(seed)
     # A batch is longer than a query of a request may be.
@@ -123,7 +126,7 @@ async def plant(connection: Connection, number: int, hosts: int, apps: int, seed
             for _ in range(min(BATCH, left)):
                 await copy.write_row(next(rows))
         left -= BATCH
-    cursor = await connection.execute(NEWEST, (DETAILED,))
+    cursor = await connection.execute(NEWEST, (min(DETAILED, number),))
     newest = await cursor.fetchall()
     async with connection.cursor() as cursor, cursor.copy(DETAIL) as copy:
         for row in newest:

@@ -36,6 +36,13 @@ def long(cluster: Cluster) -> Iterator[Cluster]:
     with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
         # Not by the seed command, since each of its rows gets a number, which takes a minute.
         connection.execute("ALTER TABLE deployment DISABLE TRIGGER deployment_written")
+        # Indexes are made quicker for rows that are there than row by row.
+        made = connection.execute(
+            "SELECT indexname, indexdef FROM pg_indexes"
+            " WHERE tablename = 'deployment' AND indexname <> 'deployment_pkey'"
+        ).fetchall()
+        for name, _ in made:
+            connection.execute(f"DROP INDEX {name}")
         connection.execute(f"""
             INSERT INTO deployment
                 (app, host, release, status, started_at, finished_at, requests, failed, revision)
@@ -45,6 +52,8 @@ def long(cluster: Cluster) -> Iterator[Cluster]:
                    now() - interval '1 s' * ({ROWS} - n), now(), 100, 0, n
             FROM generate_series(1, {ROWS}) AS n
         """)
+        for _, definition in made:
+            connection.execute(definition)
         connection.execute("ALTER TABLE deployment ENABLE TRIGGER deployment_written")
         connection.execute("VACUUM ANALYZE deployment")
     yield cluster

@@ -178,7 +178,7 @@ def serve(short_folder: Path) -> Serve:
                 command, stdout=file, stderr=subprocess.STDOUT, env=given | environment
             )
         try:
-            deadline = time.monotonic() + 15
+            deadline = time.monotonic() + 60  # a busy machine is slow to import
             while not socket.exists():
                 assert process.poll() is None, output.read_text()
                 assert time.monotonic() < deadline, output.read_text()

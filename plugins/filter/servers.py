@@ -1,8 +1,8 @@
 """Filters that tell from the inventory's groups how hosts reach each other: who listens where, and who leads to whom.
 
 ``places`` is what ``playbooks/vars/stack.yml`` says of the hosts: ``app``, ``edge`` and ``db``, each a list of names,
-and by host ``address`` (``slipway_address``, empty if it has none), ``reached`` (where SSH finds it), ``weight`` and
-``apps``.
+and by host ``address`` (``slipway_address``, empty if it has none), ``reached`` (where SSH finds it), ``weight``,
+``cores`` (empty where nobody has asked) and ``apps``.
 
 An edge leads to its own applications by their sockets, and by TCP to those of each application host that is no edge.
 An application's database is on its own host, or else on the one host of the group ``db``, or on the one that it names.
@@ -26,6 +26,8 @@ Places = Mapping[str, Any]
 
 EVERYWHERE = ["0.0.0.0", "::"]
 MAX_WEIGHT = 100
+# Requests that each worker has at once, if the inventory doesn't say (docs/adr/0040).
+IN_FLIGHT = 128
 # What only Nginx on the application's own host can do, with what to do instead.
 FILES = {
     "accel": "have the application send them, as Starlette's FileResponse does",
@@ -76,7 +78,8 @@ def trusted(places: Places, host: str) -> list[str]:
 def balanced(
     sites: list[dict[str, Any]], apps: Mapping[str, App], places: Places, host: str
 ) -> list[dict[str, Any]]:
-    """Return ``nginx_sites`` for one edge, with several servers for each application that other hosts have.
+    """Return ``nginx_sites`` for one edge: with several servers for each application that other hosts have, and with
+    how many requests each of them has at once.
 
     Args:
         sites: As ``slipway_sites`` gives them, each application with its socket.
@@ -89,18 +92,29 @@ def balanced(
         app = apps[location["name"]]
         others = behind(places, app["name"])
         if not others:
-            return location
+            return location | bound(app, places, host)
         own = {host: location["upstream"]} if app["name"] in places["apps"].get(host, []) else {}
         own = own if host in places["app"] else {}
         addresses = own | {other: joined(address(places, other), app["port"]) for other in others}
         servers = [
             {"name": name, "address": where, "weight": int(places["weight"].get(name) or 1)}
+            | bound(app, places, name)
             for name, where in addresses.items()
         ]
         kept = {key: value for key, value in location.items() if key != "upstream"}
         return {**kept, "servers": servers, "balance": app["balance"]}
 
     return [{**site, "apps": [led(one) for one in site["apps"]]} for site in sites]
+
+
+def bound(app: App, places: Places, host: str) -> dict[str, int]:
+    """Return ``max_in_flight`` of an application on a host; nothing if it has no limit, or none that is known."""
+    if app["max_in_flight"] != "auto":
+        most = int(app["max_in_flight"])
+    else:
+        workers = places["cores"].get(host) if app["workers"] == "auto" else app["workers"]
+        most = IN_FLIGHT * int(workers or 0)
+    return {"max_in_flight": most} if most else {}
 
 
 def joined(where: str, port: int) -> str:

@@ -534,6 +534,11 @@ def _value_errors(name: str, app: App) -> list[str]:
         errors.append(
             f"{where}.workers: {app['workers']!r} is neither 'auto' nor a number from 1 to 999"
         )
+    if app["max_in_flight"] != "auto" and not re.fullmatch(r"[0-9]{1,5}", app["max_in_flight"]):
+        errors.append(
+            f"{where}.max_in_flight: {app['max_in_flight']!r} is neither 'auto' nor a number from 0 to 99999; "
+            "0 is no limit"
+        )
     if not 1 <= app["port"] <= 65535:
         errors.append(f"{where}.port: {app['port']} is not a port; take one from 1 to 65535")
     factory = re.search(r"\(.*\S.*\)$", app["module"])

@@ -22,7 +22,7 @@ SHOP, HELLO, DESK = "{{ nginx_sites[0] }}", "{{ nginx_sites[1] }}", "{{ nginx_si
 # And one with a setting of each kind for some of its paths.
 FEED = "{{ nginx_sites[3] }}"
 # Pages of Nginx's own, in each site.
-OURS = ["/.slipway/maintenance/", "/.slipway/error/"]
+OURS = ["/.slipway/maintenance/", "= /.slipway/gateway", "/.slipway/error/"]
 TOKEN = re.compile(r"""\s+|\#[^\n]*|(?P<mark>[{};])|"([^"]*)"|'([^']*)'|([^\s{};"'\#]+)""")
 
 
@@ -237,6 +237,90 @@ def test_several_servers_are_balanced_and_retried_but_nothing_is_done_twice(host
     assert [one for one in site(host).within if one.all("proxy_next_upstream")] == []
 
 
+def test_an_application_has_no_more_requests_at_once_than_it_may(host: Host) -> None:
+    routes = [{"path": "/events", "stream": True}]
+    given = sites(
+        {"max_in_flight": 256, "routes": routes},
+        {"max_in_flight": 8, "path": "/b", "strip_path": True},
+        {"path": "/c"},
+    )
+    whole = site(host, nginx_sites=given)
+    upstreams = whole.blocks("upstream")
+    names = ["slipway_app0", "slipway_app0.open", "slipway_app1", "slipway_app1.open"]
+    assert list(upstreams) == [*names, "slipway_app2"]
+    servers = [upstreams[name].one("server") for name in upstreams]
+    unbound = "unix:/x max_fails=0"
+    assert (
+        servers == [f"{unbound} max_conns=256", unbound, f"{unbound} max_conns=8"] + [unbound] * 2
+    )
+    # All workers of Nginx count together, or each would have as many.
+    assert [upstreams[name].one("zone") for name in names] == [f"{name} 64k" for name in names]
+    assert upstreams["slipway_app2"].all("zone") == []
+
+    (https,) = (found for found in whole.within if found.all("ssl_certificate"))
+    asked = {path: block.all("proxy_pass") for path, block in https.blocks("location").items()}
+    assert asked["/"] == ["http://slipway_app0$slipway_open"]
+    assert asked["/events/"] == asked["= /events"] == ["http://slipway_app0.open"]
+    assert asked["/b/"] == ["http://slipway_app1$slipway_open$slipway_rest"]
+    assert asked["/c/"] == ["http://slipway_app2"]
+
+
+def test_of_several_servers_each_has_a_bound_of_its_own(host: Host) -> None:
+    servers = [
+        {"name": "a", "address": "10.0.0.1:8000", "max_in_flight": 256},
+        {"name": "b", "address": "10.0.0.2:8000", "max_in_flight": 128, "backup": True},
+    ]
+    upstreams = site(host, nginx_sites=balanced(servers=servers)).blocks("upstream")
+    limits = "weight=1 max_fails=1 fail_timeout=10s"
+    assert upstreams["slipway_app0"].all("server") == [
+        f"10.0.0.1:8000 {limits} max_conns=256",
+        f"10.0.0.2:8000 {limits} max_conns=128 backup",
+    ]
+    assert upstreams["slipway_app0.open"].all("server") == [
+        f"10.0.0.1:8000 {limits}",
+        f"10.0.0.2:8000 {limits} backup",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "said", "found"),
+    [
+        ("$http_upgrade $slipway_open", "websocket", ".open"),
+        ("$http_upgrade $slipway_open", "WebSocket", ".open"),
+        ("$http_upgrade $slipway_open", "", ""),
+        ("$http_upgrade $slipway_open", "h2c, websocket", ""),
+        ("$upstream_addr $slipway_refused", "slipway_board", "1"),
+        ("$upstream_addr $slipway_refused", "slipway_a-b_c", "1"),
+        ("$upstream_addr $slipway_refused", "slipway_board.open", "1"),
+        ("$upstream_addr $slipway_refused", "unix:/srv/board/live/app.sock", ""),
+        # One has failed, and there was no other to ask.
+        ("$upstream_addr $slipway_refused", "10.0.0.1:8000, slipway_board", ""),
+        ("$upstream_addr $slipway_refused", "", ""),
+    ],
+)
+def test_what_is_not_counted_and_what_was_refused(
+    host: Host, source: str, said: str, found: str
+) -> None:
+    assert first_match(shared(host).blocks("map")[source], said) == found
+
+
+def test_what_is_refused_is_a_503_and_what_fails_a_502(host: Host) -> None:
+    _, https = servers(host)
+    pages = "/.slipway/error/page.$slipway_maintenance_kind"
+    assert "502 = /.slipway/gateway" in https.all("error_page")
+    gateway = https.blocks("location")["= /.slipway/gateway"]
+    assert gateway.all("internal")
+    assert gateway.blocks("if")["($slipway_refused)"].one("return") == "503"
+    assert gateway.one("return") == "502"
+    # Of its own, since 503 is maintenance elsewhere; and an error page that leads to another.
+    assert gateway.one("error_page") == f"502 503 {pages}"
+    assert https.one("recursive_error_pages") == "on"
+    assert https.blocks("location")["/.slipway/error/"].one("recursive_error_pages") == "off"
+    texts = shared(host).blocks("map")["$status $slipway_error_text"]
+    assert "more to do" in texts.one("503") and "not answer" in first_match(texts, "502")
+    assert first_match(shared(host).blocks("map")["$status $slipway_retry_after"], "503") == "5"
+
+
 def test_the_application_is_told_the_truth_about_the_client(host: Host) -> None:
     _, https = servers(host)
     assert https.blocks("location")["/"].one("proxy_pass") == "http://slipway_shop"
@@ -336,7 +420,7 @@ def test_each_path_leads_to_its_application(host: Host, location: str, app: str 
 
 
 def test_there_is_no_location_but_those(host: Host) -> None:
-    assert len(servers(host, DESK)[1].blocks("location")) == 14
+    assert len(servers(host, DESK)[1].blocks("location")) == 15
 
 
 @pytest.mark.parametrize("item", [SHOP, HELLO, DESK])

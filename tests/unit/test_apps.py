@@ -87,6 +87,7 @@ def test_the_smallest_application_gets_every_default(filters: ModuleType) -> Non
         "accel": {},
         "shared": [],
         "workers": "auto",
+        "max_in_flight": "auto",
         "server": "gunicorn",
         "port": 8000,
         "balance": "round_robin",
@@ -301,6 +302,13 @@ VALUES: list[tuple[Any, str]] = [
             f"apps.board.workers: {str(workers)!r} is neither 'auto' nor a number from 1 to 999",
         )
         for workers in ("many", 0, 1000, "4 ")
+    ),
+    *(
+        (
+            changed(max_in_flight=most),
+            f"apps.board.max_in_flight: {str(most)!r} is neither 'auto' nor a number from 0 to 99999; 0 is no limit",
+        )
+        for most in ("many", -1, 100000, "4 ")
     ),
     *(
         (

@@ -23,7 +23,7 @@ def servers() -> ModuleType:
 def places(**given: Any) -> dict[str, Any]:
     """Return hosts in groups, each with the application ``shop``."""
     hosts = {host for key in ("app", "edge", "db") for host in given.get(key, [])}
-    empty: dict[str, Any] = {"app": [], "edge": [], "db": []}
+    empty: dict[str, Any] = {"app": [], "edge": [], "db": [], "cores": {}}
     return {
         **{**empty, "address": {}, "weight": {}, "apps": {host: ["shop"] for host in hosts}},
         "reached": {host: f"10.0.0.{number}" for number, host in enumerate(sorted(hosts), 1)},
@@ -146,6 +146,50 @@ def test_two_with_one_port_are_told_apart_only_where_it_is_open(
     (error,) = servers.errors(apps, places(app=["a"]), "a")
     assert error.startswith("apps.shop.port, apps.blog.port: 8000 is listed 2 times")
     assert servers.errors(apps, places(app=["a"], edge=["a"]), "a") == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "cores", "most"),
+    [
+        ({}, {"a": "2", "b": 4}, [256, 512]),
+        ({}, {"a": "2"}, [256, None]),  # nobody has asked b
+        ({}, {}, [None, None]),
+        ({"workers": 3}, {"a": "2"}, [384, 384]),
+        ({"max_in_flight": 40}, {"a": "2"}, [40, 40]),
+        ({"max_in_flight": 0}, {"a": "2"}, [None, None]),
+    ],
+)
+def test_each_host_has_as_many_requests_at_once_as_its_workers_take(
+    servers: ModuleType,
+    filters: ModuleType,
+    keys: dict[str, Any],
+    cores: dict[str, Any],
+    most: list[int | None],
+) -> None:
+    apps = filters.validated_apps({"shop": {**APP, **keys}})
+
+    def locations(host: str, **groups: Any) -> list[dict[str, Any]]:
+        given = places(**groups, cores=cores)
+        (site,) = servers.balanced(filters.sites(apps), apps, given, host)
+        (app,) = site["apps"]
+        return list(app.get("servers", [app]))
+
+    behind = locations("e", app=["a", "b"], edge=["e"])
+    assert [server.get("max_in_flight") for server in behind] == most
+    (alone,) = locations("a", app=["a"], edge=["a"])
+    assert alone.get("max_in_flight") == most[0]
+
+
+def test_draining_marks_a_server_for_all_that_is_asked_of_it() -> None:
+    drain = load("roles/nginx/library/drain.py")
+    servers = "    # a\n    server 10.0.0.1:80 max_conns=8;\n    # b\n    server 10.0.0.2:80;\n"
+    block = f"upstream slipway_{{}} {{{{\n{servers}}}}}\n"
+    text = "".join(block.format(name) for name in ("shop", "shop.open", "shop_open", "shop-open"))
+    marked = drain.marked(text, "shop", "a", True)
+    assert marked.count("server 10.0.0.1:80 max_conns=8 down;") == 2
+    assert marked.endswith("".join(block.format(name) for name in ("shop_open", "shop-open")))
+    assert drain.left(marked, "shop") == ["b"] and drain.left(marked, "shop_open") == ["a", "b"]
+    assert drain.marked(marked, "shop", "a", False) == text
 
 
 def test_what_is_drained_must_be_a_server(servers: ModuleType) -> None:

@@ -16,6 +16,8 @@ NONE_HERE = (
     "ssl_ecdh_curve",
     # The certificate is of the host's own authority, for which HSTS would be a trap.
     "hsts_header",
+    # The variable chooses between two upstreams of the same file: nothing is looked up.
+    "missing_resolver",
 )
 # And testssl.sh's: that authority has no list of revoked certificates.
 NO_REVOCATION = "cert_revocation"

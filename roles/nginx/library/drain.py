@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: drain
 short_description: Drain one server of some applications at the edge
 description:
-  - Marks it C(down) in the upstreams that the role has written, and notes that where the role's next run finds it.
+  - Marks it C(down) in all upstreams that the role has written, and notes that where the role's next run finds it.
   - Nginx reads it by a reload, once C(nginx -t) agrees; what is under way ends with the worker that began it.
   - What Nginx refuses is put back as it was.
 options:
@@ -33,7 +33,7 @@ SERVER = re.compile(r"(?m)^    # (\S+)\n(    server [^;]*?)( down)?;$")
 
 def upstream(app: str) -> re.Pattern[str]:
     """Return what finds an application's upstream."""
-    return re.compile(rf"(?ms)^upstream slipway_{re.escape(app)} \{{\n.*?^\}}")
+    return re.compile(rf"(?ms)^upstream slipway_{re.escape(app)}(?:\.open)? \{{\n.*?^\}}")
 
 
 def marked(text: str, app: str, server: str, down: bool) -> str:

@@ -6,8 +6,8 @@
 On one fresh Debian 13 host with the board and 1,000 deployments, h2load on the host itself asks for the list of 50 over
 TLS, each client with one connection and one request at a time. In each round, with `max_in_flight` as it is by default,
 and without any: 64 clients and 256, as fast as they are answered; then 1,024 who together send four times what 64 were
-answered, whether they are answered or not. From this machine meanwhile, and for some seconds after it, somebody asks for
-the small page of its health twenty times a second. Prints tables in Markdown: medians, with the least and the most.
+answered, whether they are answered or not. From this machine meanwhile, and for some seconds after it, somebody asks
+for the small page of its health twenty times a second. Prints tables in Markdown: medians, with the least and the most.
 
 The cores serve, ask and measure: what it takes to ask and to refuse is taken from what is answered.
 """

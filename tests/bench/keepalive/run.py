@@ -9,8 +9,8 @@ with the bounded life of connections that the role `nginx` gives them, and once 
 `keepalive_timeout 60s`, which is what Nginx does by itself: it shows that the flood would notice. Each case has fresh
 hosts, one after another; h2load runs on that of the edge. Prints a table in Markdown.
 
-Exits with 1 if with the bounded life a POST failed, was lost or came twice, or if with the other over a Unix socket none
-failed.
+Exits with 1 if with the bounded life a POST failed, was lost or came twice, or if with the other none failed over a
+socket.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ status: bootstrap ## what runs where, and how it is
 	@ansible-playbook playbooks/status.yml $(ARGS)
 
 ## Work on Slipway
-.PHONY: bootstrap check test docs lock clean
+.PHONY: bootstrap check test bench docs lock clean
 bootstrap: ## this machine's tools: Debian packages, and .venv with locked versions
 	@scripts/bootstrap
 
@@ -69,6 +69,9 @@ check: bootstrap ## lint, types, unit tests: no host, two minutes on two cores
 
 test: bootstrap ## everything: check, a real PostgreSQL, every Molecule scenario
 	@scripts/test
+
+bench: bootstrap ## speed beside what people would use instead, into docs/performance: half an hour
+	@python tests/bench/speed/run.py $(ARGS)
 
 docs: bootstrap ## the options tables in the roles' READMEs, from their argument specs
 	@scripts/role-docs

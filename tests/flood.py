@@ -32,7 +32,8 @@ class Came:
 def came(said: str) -> Came:
     """Read what all of h2load's runs have said; one that isn't over doesn't count."""
     runs = [f"starting benchmark{each}" for each in said.split("starting benchmark")[1:]]
-    over = [h2load.parse(each) for each in runs if "\ntraffic: " in each]
+    # Its last lines, which come after those that are read.
+    over = [h2load.parse(each) for each in runs if "\ntime for request" in each]
     return Came(
         posts=sum(each.done + each.failed for each in over),
         failed=sum(each.done - each.good + each.failed for each in over),

@@ -187,11 +187,14 @@ def transactions(said: str) -> tuple[float, int]:
 
 
 def memory() -> float:
-    """Return the proportional set size of the board's slot, in MiB: two workers and their master."""
-    slot = STACK.run("readlink /srv/board/live").strip().rpartition("/")[2]
-    processes = f"/sys/fs/cgroup/system.slice/system-board.slice/board@{slot}.service/cgroup.procs"
-    said = STACK.run(f"for one in $(cat {processes}); do cat /proc/$one/smaps_rollup; done")
-    return sum(int(size) for size in re.findall(r"(?m)^Pss: +(\d+) kB", said)) / 1024
+    """Return the proportional set size of two of the board's workers and their master, in MiB."""
+    unit = "board@$(basename $(readlink /srv/board/live))"
+    master = STACK.run(f"systemctl show --property MainPID --value {unit}").strip()
+    workers = STACK.run(f"pgrep --parent {master}").split()[:2]
+    said = STACK.run(f"for one in {master} {' '.join(workers)}; do cat /proc/$one/smaps_rollup; done")  # fmt: skip
+    sizes = re.findall(r"(?m)^Pss: +(\d+) kB", said)
+    assert len(sizes) == 3, said
+    return sum(map(int, sizes)) / 1024
 
 
 def round_of(number: int, seconds: int) -> Round:

@@ -12,13 +12,14 @@ import httpx
 import psycopg
 import pytest
 from conftest import Cluster, Serve, Server
+from psycopg_pool import PoolTimeout
 from pydantic import SecretStr
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, unix_connect
 
 from board import deployments
 from board.settings import Settings
-from board.stream import Feed, Message
+from board.stream import TRY_AGAIN_LATER, Feed, Message, forward
 
 pytestmark = pytest.mark.postgres
 
@@ -263,3 +264,28 @@ def test_one_who_knows_more_than_this_worker_yet_misses_nothing_and_sees_nothing
 
     assert asyncio.run(watch(7)) == [(7, True), (8, None)]
     assert asyncio.run(watch(9)) == [(5, False), (6, None), (7, None), (8, None)]
+
+
+def test_one_who_cannot_be_told_what_it_missed_is_sent_away() -> None:
+    class Pool:
+        @asynccontextmanager
+        async def connection(self) -> AsyncIterator[None]:
+            raise PoolTimeout
+            yield
+
+    class Socket:
+        code = 0
+
+        async def close(self, code: int) -> None:
+            self.code = code
+
+    async def watch() -> int:
+        settings = Settings(api_token=SecretStr("0123456789abcdef"))
+        feed, socket = Feed(settings, Pool()), Socket()  # type: ignore[arg-type]
+        feed.ready.set()
+        async with asyncio.timeout(5):
+            await forward(feed.messages(7), socket)  # type: ignore[arg-type]
+        assert not feed.viewers
+        return socket.code
+
+    assert asyncio.run(watch()) == TRY_AGAIN_LATER

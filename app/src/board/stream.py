@@ -165,14 +165,19 @@ class Feed:
             missed: list[Deployment] = []
             complete = False
             if since is not None:
-                async with self.pool.connection() as connection:
-                    if since <= told:
-                        missed = await deployments.changed(connection, since, RESUMED + 1, told)
-                        complete = len(missed) <= RESUMED
-                    else:
-                        # Another worker was quicker than this one; or it is of another database, one
-                        # that was restored, say.
-                        complete = since <= await deployments.latest_revision(connection)
+                try:
+                    async with self.pool.connection() as connection:
+                        if since <= told:
+                            missed = await deployments.changed(connection, since, RESUMED + 1, told)
+                            complete = len(missed) <= RESUMED
+                        else:
+                            # Another worker was quicker than this one; or it is of another database,
+                            # one that was restored, say.
+                            complete = since <= await deployments.latest_revision(connection)
+                except psycopg.Error as error:
+                    # Sent away to come again, and not left waiting without a word.
+                    log.warning("a viewer can't be told what it missed: %s", error)
+                    return
             known = since if complete and since is not None else told
             yield self.greeting(known, complete)
             if complete:

@@ -96,21 +96,31 @@ const stale = new Set();
 function refresh(...selectors) {
   const waiting = stale.size > 0;
   for (const selector of selectors) stale.add(selector);
-  if (waiting) return;
-  setTimeout(async () => {
-    const wanted = [...stale];
-    stale.clear();
-    const response = await fetch(location.href).catch(() => null);
-    if (!response?.ok) return;
-    const made = new DOMParser().parseFromString(await response.text(), "text/html");
-    for (const selector of wanted) {
-      const [here, there] = [document.querySelector(selector), made.querySelector(selector)];
-      if (!here || !there || here.innerHTML === there.innerHTML) continue;
-      if (here.contains(document.activeElement)) continue; // somebody is about to follow a link in it
-      here.replaceWith(there);
+  if (!waiting) setTimeout(replace, 200 + Math.random() * 800);
+}
+
+async function replace() {
+  const wanted = [...stale];
+  stale.clear();
+  const response = await fetch(location.href).catch(() => null);
+  if (response && !response.ok && response.status < 500) return;
+  const text = response?.ok ? await response.text().catch(() => null) : null;
+  if (text === null) {
+    setTimeout(refresh, 2000 + Math.random() * 3000, ...wanted); // it is stale until it has been replaced
+    return;
+  }
+  const made = new DOMParser().parseFromString(text, "text/html");
+  for (const selector of wanted) {
+    const [here, there] = [document.querySelector(selector), made.querySelector(selector)];
+    if (!here || !there || here.innerHTML === there.innerHTML) continue;
+    if (here.contains(document.activeElement)) {
+      // Somebody is about to follow a link in it.
+      here.addEventListener("focusout", () => refresh(selector), { once: true });
+      continue;
     }
-    tick();
-  }, 200 + Math.random() * 800);
+    here.replaceWith(there);
+  }
+  tick();
 }
 
 function say(state, text) {

@@ -254,7 +254,8 @@ def test_an_application_has_no_more_requests_at_once_than_it_may(host: Host) -> 
         servers == [f"{unbound} max_conns=256", unbound, f"{unbound} max_conns=8"] + [unbound] * 2
     )
     # All workers of Nginx count together, or each would have as many.
-    assert [upstreams[name].one("zone") for name in names] == [f"{name} 64k" for name in names]
+    zones = {name: upstreams[name].one("zone").split()[0] for name in names}
+    assert list(zones.values()) == [f"slipway_upstream_{name[8:]}" for name in names]
     assert upstreams["slipway_app2"].all("zone") == []
 
     (https,) = (found for found in whole.within if found.all("ssl_certificate"))
@@ -263,6 +264,17 @@ def test_an_application_has_no_more_requests_at_once_than_it_may(host: Host) -> 
     assert asked["/events/"] == asked["= /events"] == ["http://slipway_app0.open"]
     assert asked["/b/"] == ["http://slipway_app1$slipway_open$slipway_rest"]
     assert asked["/c/"] == ["http://slipway_app2"]
+
+
+def test_no_application_has_the_name_of_a_zone_of_ours(host: Host) -> None:
+    given = sites({"name": "clients", "max_in_flight": 8})
+    zones = [
+        block.one("zone") for block in site(host, nginx_sites=given).blocks("upstream").values()
+    ]
+    (ours,) = (
+        each for each in shared(host).all("limit_conn_zone") if "zone=slipway_clients:" in each
+    )
+    assert ours and not [each for each in zones if each.startswith("slipway_clients ")]
 
 
 def test_of_several_servers_each_has_a_bound_of_its_own(host: Host) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests.board import NAME, SCRATCH, TOKEN
 from tests.stack import Stack, eventually, play
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection
 
 URL = f"https://{NAME}/api/deployments"
@@ -49,7 +49,7 @@ class Viewer(threading.Thread):
                     self.follow(socket)
             except ConnectionClosed as error:
                 self.closes.append(error.rcvd.code if error.rcvd else None)
-            except OSError:
+            except (EOFError, InvalidHandshake, OSError):
                 self.closes.append(None)
             time.sleep(0.2)
 

@@ -65,7 +65,8 @@ def test_one_beyond_the_limit_is_refused(stack: Stack) -> None:
     body = {"app": "logs", "host": "web9", "release": "0a1b2c"}
     number = stack.request("POST", f"{URL}/api/deployments", json=body, headers=TOKEN).json()["id"]
     path = f"{URL}/api/deployments/{number}/log"
-    answer = stack.request("PUT", path, content=b"x" * 11_000_000, headers=TOKEN)
+    # By HTTP/1.1, since httpx sends a body by HTTP/2 to its end before it looks for an answer.
+    answer = stack.request("PUT", path, content=b"x" * 11_000_000, headers=TOKEN, http2=False)
     assert answer.status_code == 413
     assert stack.get(path).status_code == 404
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from playwright.sync_api import BrowserContext, Playwright, sync_playwright
+from playwright.sync_api import BrowserContext, Playwright, expect, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
@@ -37,6 +37,7 @@ def inventory() -> Path:
 @pytest.fixture(scope="session")
 def playwright() -> Iterator[Playwright]:
     """Return what drives browsers."""
+    expect.set_options(timeout=15_000)  # a busy machine is slow to draw
     with sync_playwright() as driver:
         yield driver
 

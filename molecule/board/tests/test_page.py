@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
-from tests.board import NAME, SCRATCH, TOKEN, Open
+from tests.board import NAME, TOKEN, Open
 from tests.stack import ROOT, Stack
 
 URL = f"https://{NAME}/api/deployments"
@@ -140,17 +141,15 @@ def test_it_is_used_by_keyboard(fleet: Stack, browser: Open) -> None:
 def test_axe_finds_nothing_serious_and_it_fits(
     fleet: Stack, browser: Open, colours: Literal["light", "dark"], size: dict[str, int]
 ) -> None:
-    axe = (SCRATCH / "axe.min.js").read_text()
     with browser(viewport=size, color_scheme=colours) as context:
         page, _ = watched(context)
         for path in ("/", "/?status=failed", "/?app=none", f"/deployments/{newest(fleet)}"):
             page.goto(path)
             expect(page.locator("#live")).to_have_text("Live")
-            page.evaluate(f"{axe};0")
-            found = page.evaluate("axe.run()")
+            found = Axe().run(page)
             serious = [
                 f"{each['id']}: {[node['html'] for node in each['nodes']][:3]}"
-                for each in found["violations"]
+                for each in found.response["violations"]
                 if each["impact"] in ("serious", "critical")
             ]
             assert serious == [], path

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, unix_connect
 
-from board import deployments
+from board import deployments, stream
 from board.settings import Settings
 from board.stream import TRY_AGAIN_LATER, Feed, Message, forward
 
@@ -264,6 +264,37 @@ def test_one_who_knows_more_than_this_worker_yet_misses_nothing_and_sees_nothing
 
     assert asyncio.run(watch(7)) == [(7, True), (8, None)]
     assert asyncio.run(watch(9)) == [(5, False), (6, None), (7, None), (8, None)]
+
+
+def test_whatever_goes_wrong_it_listens_again_until_it_is_cancelled(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = [ValueError("a row that makes no sense"), psycopg.OperationalError("away")]
+
+    async def watch() -> None:
+        feed = Feed(Settings(api_token=SecretStr("0123456789abcdef")), None)  # type: ignore[arg-type]
+        listening = asyncio.Event()
+
+        async def listen() -> None:
+            if failures:
+                raise failures.pop()
+            listening.set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(feed, "listen", listen)
+        monkeypatch.setattr(stream, "PAUSE", (0, 0))
+        task = asyncio.create_task(feed.run())
+        async with asyncio.timeout(5):
+            await listening.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(watch())
+    assert [(entry.levelname, bool(entry.exc_info)) for entry in caplog.records] == [
+        ("WARNING", False),
+        ("ERROR", True),
+    ]
 
 
 def test_one_who_cannot_be_told_what_it_missed_is_sent_away() -> None:

@@ -35,6 +35,7 @@ router = APIRouter()
 BACKLOG = 1000  # messages that a viewer may be behind before it is sent away
 RESUMED = 500  # changes that are told one by one to whoever comes again
 PART = 100  # changes that are read at once
+PAUSE = (0.5, 1.5)  # seconds until it listens again; not all workers at once
 PATIENCE = 30.0  # seconds without a notification, after which the database is asked all the same
 POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013  # WebSocket close codes
 # Milliseconds after which a viewer by server-sent events comes again: each its own, not all at once.
@@ -79,13 +80,15 @@ class Feed:
         self.closed = False
 
     async def run(self) -> None:
-        """Listen until cancelled, and connect again when the database was away."""
+        """Listen until cancelled, and begin anew when the database was away, or whatever went wrong."""
         while True:
             try:
                 await self.listen()
             except psycopg.Error as error:
                 log.warning("stream interrupted: %s", error)
-            await asyncio.sleep(random.uniform(0.5, 1.5))
+            except Exception:
+                log.exception("stream interrupted")
+            await asyncio.sleep(random.uniform(*PAUSE))
 
     async def listen(self) -> None:
         """Tell of each change, those first that came while nobody listened."""

@@ -21,7 +21,7 @@ class Result:
     Attributes:
         seconds: How long was measured.
         done: Requests that were answered.
-        good: Those that were answered with 2xx.
+        good: Those that were answered with 2xx, and whole.
         failed: Requests that were sent and not answered, or not in time.
         body: Bytes of all bodies.
     """
@@ -83,20 +83,22 @@ def parse(said: str) -> Result:
     """
     finished = re.search(r"^finished in ([\d.]+)(us|ms|s|m|h),", said, re.MULTILINE)
     counted = re.search(
-        r"^requests: \d+ total, \d+ started, (\d+) done, \d+ succeeded, \d+ failed, (\d+) errored, (\d+) timeout",
+        r"^requests: \d+ total, \d+ started, (\d+) done, (\d+) succeeded, \d+ failed, (\d+) errored, (\d+) timeout",
         said,
         re.MULTILINE,
     )
-    statuses = re.search(r"^status codes: (\d+) 2xx,", said, re.MULTILINE)
+    redirected = re.search(r"^status codes: \d+ 2xx, (\d+) 3xx,", said, re.MULTILINE)
     data = re.search(r"\((\d+)\) data", said)
-    if not (finished and counted and statuses and data):
+    if not (finished and counted and redirected and data):
         raise NotMeasuredError(said)
     unit = {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}[finished[2]]
-    done, errored, late = (int(each) for each in counted.groups())
+    done, succeeded, errored, late = (int(each) for each in counted.groups())
     if not done:
         raise NotMeasuredError(said)
     seconds = float(finished[1]) * unit
-    return Result(seconds, done, int(statuses[1]), errored + late, int(data[1]))
+    # Statuses are counted when they come, also of those whose bodies the end has cut off.
+    good = succeeded - int(redirected[1])
+    return Result(seconds, done, good, errored + late, int(data[1]))
 
 
 @dataclass(frozen=True)

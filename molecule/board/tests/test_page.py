@@ -9,13 +9,13 @@ from typing import Any, Literal
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
-from tests.board import NAME, TOKEN, Open
-from tests.stack import ROOT, Stack
+from tests.board import NAME, SCRATCH, TOKEN, Open
+from tests.stack import Stack
 
 URL = f"https://{NAME}/api/deployments"
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 900}
-SHOTS = ROOT / "docs/images"
+SHOTS = SCRATCH / "pictures"
 
 
 def watched(context: BrowserContext) -> tuple[Page, list[str]]:

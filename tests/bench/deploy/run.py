@@ -27,6 +27,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tests.bench.fresh import say  # noqa: E402
 from tests.load import CLIENTS, RATE, Source, Traffic, traffic  # noqa: E402
 from tests.stack import Run, Stack, eventually  # noqa: E402
 
@@ -62,11 +63,6 @@ SocketUser=tally
 SocketGroup=tally
 SocketMode=0660
 """
-
-
-def say(text: str) -> None:
-    """Tell how far it is."""
-    print(text, file=sys.stderr, flush=True)
 
 
 class Played:

@@ -29,6 +29,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tests.bench.fresh import say  # noqa: E402
 from tests.flood import Came, flood, ordinary_keepalive  # noqa: E402
 from tests.load import Source  # noqa: E402
 from tests.stack import Stack, eventually, play  # noqa: E402
@@ -39,11 +40,6 @@ RECEIVED = "/srv/hits/shared/received"
 SETTLED = 5  # seconds from the end of a rollback until what served has ended, fastapi_app_settle_time among them
 CASES = ["13-socket", "12-socket", "13-tcp", "12-tcp"]
 WAYS = {"bounded": "Slipway's", "ordinary": "Nginx's own"}
-
-
-def say(text: str) -> None:
-    """Tell how far it is."""
-    print(text, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 import shutil
 import statistics
-import subprocess
 import sys
 import threading
 import time
@@ -34,10 +33,10 @@ ROOT = HERE.parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests import h2load  # noqa: E402
+from tests.bench.fresh import drop, say, set_up  # noqa: E402
 from tests.slow import percentile  # noqa: E402
-from tests.stack import Stack, eventually, play  # noqa: E402
+from tests.stack import Stack, eventually  # noqa: E402
 
-HOST = ROOT / "tests/hosts/host"
 NAME = "bench-overload"
 SCRATCH = ROOT / ".slipway/bench"
 STACK = Stack(NAME, SCRATCH / f"{NAME}.pem")
@@ -59,11 +58,6 @@ FILL = """
     SELECT 'shop', 'app' || n % 20, md5(n::text), 'succeeded', now() - interval '1 h', now()
     FROM generate_series(1, 1000) AS n
 """
-
-
-def say(text: str) -> None:
-    """Tell how far it is."""
-    print(text, file=sys.stderr, flush=True)
 
 
 @dataclass
@@ -184,12 +178,7 @@ def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     shutil.rmtree(SCRATCH, ignore_errors=True)
     SCRATCH.mkdir(parents=True)
-    say("setting up the host")
-    subprocess.run([HOST, "destroy", NAME], check=True)
-    subprocess.run([HOST, "create", NAME, "--image=debian13"], check=True)
-    done = play("site.yml", HERE / "inventory")
-    if done.returncode:
-        sys.exit(done.stdout[-4000:])
+    set_up(NAME, HERE / "inventory")
     STACK.run("apt-get install --quiet --yes --no-install-recommends nghttp2-client")
     psql = "runuser -u postgres -- psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --dbname board"
     STACK.run(f"{psql} --command \"{FILL}\" --command 'VACUUM ANALYZE'")
@@ -212,7 +201,7 @@ def main() -> None:
             figures = found[name][-1].figures.values()
             say(f"round {number + 1}, {name}: {', '.join(f'{each:.2f}' for each in figures)}")
     report(found, rounds)
-    subprocess.run([HOST, "destroy", NAME], check=True)
+    drop(NAME)
 
 
 def spread(values: list[float]) -> str:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import re
 import statistics
-import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -23,9 +22,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.stack import Stack, play  # noqa: E402
+from tests.bench.fresh import drop, set_up  # noqa: E402
+from tests.stack import Stack  # noqa: E402
 
-HOST = ROOT / "tests/hosts/host"
 NAME = "bench-postgresql"
 STACK = Stack(NAME, ROOT / "none")
 CLUSTERS = {"Debian's": 5433, "Slipway's": 5432}
@@ -60,11 +59,7 @@ def main() -> None:
     rounds, seconds, scale = (
         int(given) for given in [*sys.argv[1:], *["5", "30", "60"][len(sys.argv) - 1 :]]
     )
-    subprocess.run([HOST, "destroy", NAME], check=True)
-    subprocess.run([HOST, "create", NAME, "--image=debian13"], check=True)
-    done = play("site.yml", HERE / "inventory")
-    if done.returncode:
-        sys.exit(done.stdout[-4000:])
+    set_up(NAME, HERE / "inventory")
     STACK.run("pg_createcluster 17 debian --port 5433 --start -- --data-checksums")
     STACK.run(f"echo '{REPORT}' > /tmp/report.sql")
     for port in CLUSTERS.values():
@@ -84,7 +79,7 @@ def main() -> None:
     for work in WORK:
         theirs, ours = (statistics.median(found[work, name]) for name in CLUSTERS)
         print(f"| {work} | {theirs:,.1f} | {ours:,.1f} | {ours / theirs:.2f} |")
-    subprocess.run([HOST, "destroy", NAME], check=True)
+    drop(NAME)
 
 
 if __name__ == "__main__":

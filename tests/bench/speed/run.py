@@ -34,11 +34,11 @@ ROOT = HERE.parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests import h2load  # noqa: E402
+from tests.bench.fresh import drop, say, set_up  # noqa: E402
 from tests.bench.speed import report  # noqa: E402
 from tests.bench.speed.report import Round, Sample  # noqa: E402
-from tests.stack import Stack, eventually, play  # noqa: E402
+from tests.stack import Stack, eventually  # noqa: E402
 
-HOST = ROOT / "tests/hosts/host"
 NAME = "bench-speed"
 SCRATCH = ROOT / ".slipway/bench"
 PLOT = ROOT / ".slipway/plot"
@@ -68,11 +68,6 @@ WorkingDirectory=/srv/{user}/live/release/src
 EnvironmentFile=/srv/{user}/live/environment
 ExecStart=/srv/{user}/live/release/venv/bin/{command}
 """
-
-
-def say(text: str) -> None:
-    """Tell how far it is."""
-    print(text, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
@@ -226,13 +221,9 @@ def material() -> None:
     script.write_text(text[:SCRIPT])
 
 
-def set_up() -> None:
+def prepare() -> None:
     """Make the host, with all that is measured on it."""
-    subprocess.run([HOST, "destroy", NAME], check=True)
-    subprocess.run([HOST, "create", NAME, "--image=debian13"], check=True)
-    done = play("site.yml", HERE / "inventory")
-    if done.returncode:
-        sys.exit(done.stdout[-4000:])
+    set_up(NAME, HERE / "inventory")
     STACK.run("apt-get install --quiet --yes --no-install-recommends nghttp2-client")
     for app, rows in ROWS.items():
         fill(app, rows)
@@ -372,9 +363,8 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="leave the host there")
     given = parser.parse_args()
     plot = draws()
-    say("setting up the host")
     material()
-    set_up()
+    prepare()
     check()
     say("warming up")
     round_of(0, min(2, given.seconds))
@@ -400,7 +390,7 @@ def main() -> None:
     short = [f"{one['against']}, {one['on']}: {by}" for one in compared if (by := report.missed(one))]  # fmt: skip
     print("\n".join([f"Aims missed: {len(short)}", *short]))
     if not given.keep:
-        subprocess.run([HOST, "destroy", NAME], check=True)
+        drop(NAME)
 
 
 if __name__ == "__main__":

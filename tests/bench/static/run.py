@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 import shutil
 import statistics
-import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -23,9 +22,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.stack import Stack, play  # noqa: E402
+from tests.bench.fresh import drop, set_up  # noqa: E402
+from tests.stack import Stack  # noqa: E402
 
-HOST = ROOT / "tests/hosts/host"
 NAME = "bench-static"
 SCRATCH = ROOT / ".slipway/bench"
 STACK = Stack(NAME, SCRATCH / f"{NAME}.pem")
@@ -82,11 +81,7 @@ def main() -> None:
     )
     (SCRATCH / "notes/static").mkdir()
     (SCRATCH / "notes/static/script.js").write_text(text[:SIZE])
-    subprocess.run([HOST, "destroy", NAME], check=True)
-    subprocess.run([HOST, "create", NAME, "--image=debian13"], check=True)
-    done = play("site.yml", HERE / "inventory")
-    if done.returncode:
-        sys.exit(done.stdout[-4000:])
+    set_up(NAME, HERE / "inventory")
     STACK.run("apt-get install --quiet --yes --no-install-recommends nghttp2-client")
     STACK.run(f"tee /etc/nginx/conf.d/on-the-fly.conf <<'END'\n{ON_THE_FLY}END")
     STACK.run("nginx -t && systemctl reload nginx && sleep 2")
@@ -108,7 +103,7 @@ def main() -> None:
     for name, results in found.items():
         size, seconds = (statistics.median(values) for values in zip(*results, strict=True))
         print(f"| {name} | {size:,.0f} | {seconds:.2f} | {seconds / ratio:.3f} |")
-    subprocess.run([HOST, "destroy", NAME], check=True)
+    drop(NAME)
 
 
 if __name__ == "__main__":

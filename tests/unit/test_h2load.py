@@ -15,7 +15,7 @@ Main benchmark duration is over for thread #0. Stopping all clients.
 
 finished in 5.00s, 2469.20 req/s, 10.27MB/s
 requests: 12346 total, 12410 started, 12346 done, 12300 succeeded, 46 failed, 1 errored, 2 timeout
-status codes: 12290 2xx, 12 3xx, 0 4xx, 46 5xx
+status codes: 12303 2xx, 0 3xx, 0 4xx, 46 5xx
 traffic: 51.36MB (53854612) total, 1.05MB (1100000) headers (space savings 0.00%), 48.90MB (51275000) data
                      min         max         mean         sd        +/- sd
 time for request:     1.95ms     98.10ms     25.90ms      4.10ms    80.00%
@@ -24,8 +24,9 @@ time for request:     1.95ms     98.10ms     25.90ms      4.10ms    80.00%
 
 def test_what_it_says_in_the_end_is_read() -> None:
     result = h2load.parse(SAID)
-    assert result == h2load.Result(seconds=5, done=12346, good=12288, failed=3, body=51275000)
-    assert result.rate == 2457.6
+    assert result == h2load.Result(seconds=5, done=12346, good=12300, failed=3, body=51275000)
+    assert result.rate == 2460
+    assert h2load.parse(SAID.replace("0 3xx", "12 3xx")).good == 12288
     assert h2load.parse(SAID.replace("5.00s", "500.00ms")).seconds == 0.5
 
 

@@ -8,7 +8,7 @@ module: drain
 short_description: Drain one server of some applications at the edge
 description:
   - Marks it C(down) in all upstreams that the role has written, and notes that where the role's next run finds it.
-  - Nginx reads it by a reload, once C(nginx -t) agrees; what is under way ends with the worker that began it.
+  - Nginx reads it by a reload, once C(nginx -t) agrees, and has read it when this returns; what is under way ends with the worker that began it.
   - What Nginx refuses is put back as it was.
 options:
   server: {type: str, required: true, description: 'The server, nginx_sites[].apps[].servers[].name.'}
@@ -21,12 +21,15 @@ RETURN = r"""
 left: {description: 'By application, the servers that still get requests.', type: dict, returned: success}
 """
 
+import contextlib
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+PATIENCE = 30
 SITES = Path("/etc/nginx/conf.d")
 SERVER = re.compile(r"(?m)^    # (\S+)\n(    server [^;]*?)( down)?;$")
 
@@ -123,6 +126,17 @@ def blocks(texts: Any, app: str) -> list[str]:
     return [found[0] for text in texts if (found := upstream(app).search(text))]
 
 
+def taking() -> set[int]:
+    """Return the workers of Nginx that take requests: one that ends is called something else."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        # A process may be gone by the time that it is looked at.
+        with contextlib.suppress(OSError):
+            if path.read_bytes().rstrip(b"\0 ") == b"nginx: worker process":
+                found.add(int(path.parent.name))
+    return found
+
+
 def apply(module: AnsibleModule, before: dict[Path, str], after: dict[Path, str]) -> None:
     """Put sites into place and have Nginx read them, or put back what was there."""
     differing = [path for path in before if before[path] != after[path]]
@@ -133,7 +147,17 @@ def apply(module: AnsibleModule, before: dict[Path, str], after: dict[Path, str]
         for path in differing:
             write(path, before[path])
         module.fail_json(msg=f"Nginx refuses its configuration, which is as it was again: {said}")
+    old = taking()
     module.run_command(["systemctl", "reload", "nginx"], check_rc=True)
+    # The reload is asked for, not done: until the old workers stop taking requests, they send them on as before.
+    deadline = time.monotonic() + PATIENCE
+    while old & taking():
+        if time.monotonic() > deadline:
+            module.fail_json(
+                msg=f"Nginx has not taken its new configuration within {PATIENCE} s of its reload; "
+                "journalctl -u nginx and /var/log/nginx/error.log may tell why. Run this again."
+            )
+        time.sleep(0.05)
     Path("/run/nginx.slipway").touch()
 
 

@@ -8,7 +8,7 @@ module: drain
 short_description: Drain one server of some applications at the edge
 description:
   - Marks it C(down) in all upstreams that the role has written, and notes that where the role's next run finds it.
-  - Nginx reads it by a reload, once C(nginx -t) agrees, and has read it when this returns; what is under way ends with the worker that began it.
+  - Nginx has read it when this returns, if C(nginx -t) agrees; what is under way ends with the worker that began it.
   - What Nginx refuses is put back as it was.
 options:
   server: {type: str, required: true, description: 'The server, nginx_sites[].apps[].servers[].name.'}

@@ -32,8 +32,13 @@ if context.is_offline_mode():
 
 engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=pool.NullPool)
 with engine.connect() as connection:
-    context.configure(connection=connection)
+    # One at a time, should two hosts try. Not waited for: an index that is made beside others waits
+    # for whoever is at a statement.
+    lock = text("SELECT pg_try_advisory_lock(hashtext('board migrations'))")
+    if not connection.execute(lock).scalar():
+        raise SystemExit("migrations: somebody else is at it; try again when that has ended")
+    connection.commit()
+    # Each by itself, since not all can be in a transaction.
+    context.configure(connection=connection, transaction_per_migration=True)
     with context.begin_transaction():
-        # One at a time, should two hosts try.
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('board migrations'))"))
         context.run_migrations()

@@ -41,8 +41,8 @@ def test_not_ready_on_an_older_or_broken_schema(
     undo = {
         "ALTER TABLE alembic_version": "ALTER TABLE alembic_gone RENAME TO alembic_version",
         "ALTER TABLE deployment": "ALTER TABLE deployment RENAME COLUMN note TO message",
-        "UPDATE": "UPDATE alembic_version SET version_num = '0002'",
-        "DELETE": "INSERT INTO alembic_version VALUES ('0002')",
+        "UPDATE": f"UPDATE alembic_version SET version_num = '{SCHEMA_VERSION}'",
+        "DELETE": f"INSERT INTO alembic_version VALUES ('{SCHEMA_VERSION}')",
     }
     database.execute(change)
     try:
@@ -61,11 +61,11 @@ def test_serves_on_a_newer_schema(database: Cluster, board: Server) -> None:
     # As the old release does while a deployment runs, and again after a rollback.
     started = board.start_deployment()  # prepares the statements
     database.execute(
-        "UPDATE alembic_version SET version_num = '0003'",
+        "UPDATE alembic_version SET version_num = '0999'",
         "ALTER TABLE deployment ADD COLUMN later text",
     )
     try:
-        assert board.client.get("/readyz").json()["schema_version"] == "0003"
+        assert board.client.get("/readyz").json()["schema_version"] == "0999"
         for _ in range(8):  # on each connection of the pool
             board.start_deployment()
             found = board.client.get(f"/api/deployments/{started['id']}").json()
@@ -74,7 +74,7 @@ def test_serves_on_a_newer_schema(database: Cluster, board: Server) -> None:
     finally:
         database.execute(
             "ALTER TABLE deployment DROP COLUMN later",
-            "UPDATE alembic_version SET version_num = '0002'",
+            f"UPDATE alembic_version SET version_num = '{SCHEMA_VERSION}'",
         )
 
 

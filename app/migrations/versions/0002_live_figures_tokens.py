@@ -7,19 +7,10 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-INDEXES = {
-    "deployment_app_host_id_idx": "app, host, id",
-    "deployment_status_id_idx": "status, id",
-    "deployment_app_status_id_idx": "app, status, id",
-    "deployment_host_status_id_idx": "host, status, id",
-    "deployment_app_host_status_id_idx": "app, host, status, id",
-    "deployment_release_id_idx": "release, id",
-    "deployment_revision_idx": "revision",
-}
-
 
 def upgrade() -> None:
-    # Constant defaults: no row is written anew.
+    # Constant defaults: no row is written anew, so that the table is locked for a moment. The indexes
+    # of a long log take more, and come by themselves in 0003.
     op.execute("""
         ALTER TABLE deployment
             ADD COLUMN revision  bigint NOT NULL DEFAULT 0,
@@ -51,8 +42,6 @@ def upgrade() -> None:
     """)
     # A name can be given again once its token is revoked.
     op.execute("CREATE UNIQUE INDEX token_name_idx ON token (name) WHERE revoked_at IS NULL")
-    for name, columns in INDEXES.items():
-        op.execute(f"CREATE INDEX {name} ON deployment ({columns})")
 
     # In the database and not in the code, so that what the release before writes during a switch
     # counts as well. The lock is held until the commit: without it a lower number could become
@@ -78,8 +67,6 @@ def downgrade() -> None:
     op.execute("DROP TRIGGER deployment_written ON deployment")
     op.execute("DROP FUNCTION deployment_written")
     op.execute("DROP TABLE token, detail")
-    for name in INDEXES:
-        op.execute(f"DROP INDEX {name}")
     op.execute("""
         ALTER TABLE deployment
             DROP COLUMN revision, DROP COLUMN requests, DROP COLUMN failed, DROP COLUMN p50_ms,

@@ -13,7 +13,7 @@ from board.settings import DatabaseSettings
 
 # The oldest schema that this code can work with: the newest revision in migrations/ at the
 # time it was written. A unit test compares, so that workers need not import Alembic.
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 
 # Requests that may wait for each connection of the pool. Whoever comes on top is refused at once,
 # since it would wait for longer than anybody has patience.

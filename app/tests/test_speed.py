@@ -1,5 +1,6 @@
 """A made-up fleet, and lists that stay as fast as the log grows long."""
 
+import asyncio
 import random
 import statistics
 import time
@@ -175,3 +176,42 @@ def test_seed_fills_an_empty_log_and_another_only_if_told(database: Cluster, boa
     assert "isn't empty" in again.stderr
     assert by_hand(database, "seed", "--deployments", "1", "--anyway").returncode == 0
     assert board.client.get("/api/deployments?limit=1").json()["items"][0]["id"] == 701
+
+
+def test_seed_beside_those_that_write_takes_nothing_of_theirs(
+    database: Cluster, board: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs: list[int] = []
+    steps = [{"name": "start", "seconds": 1.5, "status": "succeeded"}]
+    made = seed.deployments
+
+    def deployments(*arguments: Any) -> Iterator[tuple[Any, ...]]:
+        for number, row in enumerate(made(*arguments)):
+            if number % 10 == 0:  # nobody is held up now
+                theirs.append(board.start_deployment()["id"])
+                path = f"/api/deployments/{theirs[0]}"
+                board.client.patch(path, json={"steps": steps}).raise_for_status()
+            yield row
+
+    async def plant() -> None:
+        async with await psycopg.AsyncConnection.connect(
+            database.url("board"), autocommit=True
+        ) as connection:
+            await seed.plant(connection, 30, 3, 2, 1, anyway=True)
+
+    monkeypatch.setattr(seed, "deployments", deployments)
+    monkeypatch.setattr(seed, "BATCH", 10)
+    asyncio.run(plant())
+    assert len(theirs) == 3
+    for number in theirs:
+        deployment = board.client.get(f"/api/deployments/{number}").json()
+        assert (deployment["status"], deployment["latency"]) == ("running", [])
+        assert deployment["steps"] == (steps if number == theirs[0] else [])
+        ended = board.client.patch(f"/api/deployments/{number}", json={"status": "succeeded"})
+        assert ended.status_code == 200
+    items = board.client.get("/api/deployments?limit=200").json()["items"]
+    assert len(items) == 33
+    for item in items:
+        if item["id"] not in theirs:
+            deployment = board.client.get(f"/api/deployments/{item['id']}").json()
+            assert deployment["steps"] and deployment["latency"]

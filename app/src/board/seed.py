@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,16 +13,16 @@ from board.database import Connection
 
 APPS = ("shop", "search", "billing", "gateway", "board")
 STEPS = {"claim": 0.2, "unpack": 3, "slot": 0.6, "migrate": 2.5, "start": 4, "switch": 0.1}
-BATCH = 5000  # deployments that are written at once
+BATCH = 1000  # deployments that are written at once
 DETAILED = 500  # of the newest ones all is known
 INTERVAL = 90 * 24 * 3600  # seconds that the whole log goes back
 
+# Ids of its own, so that what others write meanwhile isn't taken for one of these.
+IDS = "SELECT nextval(pg_get_serial_sequence('deployment', 'id')) FROM generate_series(1, %s)"
 COPY = """
-    COPY deployment (app, host, release, version, status, message, started_at, finished_at,
+    COPY deployment (id, app, host, release, version, status, message, started_at, finished_at,
                      requests, failed, p50_ms, p99_ms, worst_ms) FROM STDIN
 """
-# All of one batch, in the order in which they were written.
-NEWEST = "SELECT id, status, finished_at - started_at, p50_ms, p99_ms, failed FROM deployment ORDER BY id DESC LIMIT %s"
 DETAIL = "COPY detail (deployment_id, steps, latency) FROM STDIN"
 
 
@@ -66,10 +67,10 @@ def deployments(
                 break  # a release that fails on one host goes to no other
 
 
-def details(row: tuple[Any, ...], chance: random.Random) -> tuple[int, Jsonb, Jsonb]:
+def details(id: int, row: tuple[Any, ...], chance: random.Random) -> tuple[int, Jsonb, Jsonb]:
     """The steps of a deployment, and what requests took during them."""
-    id, status, took, p50, p99, failed = row
-    seconds = took.total_seconds()
+    status, started, finished, failed, p50, p99 = row[4], *row[6:8], *row[9:12]
+    seconds = (finished - started).total_seconds()
     weights = {name: weight * chance.uniform(0.7, 1.4) for name, weight in STEPS.items()}
     whole = sum(weights.values())
     steps: list[dict[str, Any]] = [
@@ -119,16 +120,16 @@ async def plant(
     # A batch is longer than a query of a request may be.
     await connection.execute("SET statement_timeout = '60s'")
     rows = deployments(number, hosts, apps, datetime.now(UTC), chance)
-    left = number
-    while left > 0:
+    newest: deque[tuple[int, tuple[Any, ...]]] = deque(maxlen=DETAILED)
+    for begun in range(0, number, BATCH):
+        cursor = await connection.execute(IDS, (min(BATCH, number - begun),))
+        batch = [(id, next(rows)) for (id,) in await cursor.fetchall()]
         # Each batch by itself, since whoever writes meanwhile waits for it.
         async with connection.cursor() as cursor, cursor.copy(COPY) as copy:
-            for _ in range(min(BATCH, left)):
-                await copy.write_row(next(rows))
-        left -= BATCH
-    cursor = await connection.execute(NEWEST, (min(DETAILED, number),))
-    newest = await cursor.fetchall()
+            for id, row in batch:
+                await copy.write_row((id, *row))
+        newest.extend(batch)
     async with connection.cursor() as cursor, cursor.copy(DETAIL) as copy:
-        for row in newest:
-            await copy.write_row(details(row, chance))
+        for id, row in newest:
+            await copy.write_row(details(id, row, chance))
     await connection.execute("ANALYZE deployment, detail")

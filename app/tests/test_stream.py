@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, unix_connect
 
-from board import deployments
+from board import deployments, stream
 from board.settings import Settings
 from board.stream import TRY_AGAIN_LATER, Feed, Message, forward
 
@@ -264,6 +264,50 @@ def test_one_who_knows_more_than_this_worker_yet_misses_nothing_and_sees_nothing
 
     assert asyncio.run(watch(7)) == [(7, True), (8, None)]
     assert asyncio.run(watch(9)) == [(5, False), (6, None), (7, None), (8, None)]
+
+
+def test_whatever_goes_wrong_it_listens_again_after_a_while(
+    database: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = [
+        OSError("no route"),
+        TimeoutError("no answer"),
+        ValueError("makes no sense"),
+        psycopg.OperationalError("away"),
+    ]
+    pauses: list[float] = []
+    connect, sleep = psycopg.AsyncConnection.connect, asyncio.sleep
+
+    async def connecting(*given: Any, **named: Any) -> Any:
+        if failures:
+            raise failures.pop(0)
+        return await connect(*given, **named)
+
+    async def pausing(seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(0)
+
+    async def watch() -> None:
+        settings = Settings(
+            api_token=SecretStr("0123456789abcdef"), database_url=database.url("board")
+        )
+        feed = Feed(settings, None)  # type: ignore[arg-type]
+        task = asyncio.create_task(feed.run())
+        async with asyncio.timeout(5):
+            await feed.ready.wait()
+            while feed.failures:
+                await sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "connect", connecting)
+    monkeypatch.setattr(asyncio, "sleep", pausing)
+    monkeypatch.setattr(stream.random, "uniform", lambda low, high: (low + high) / 2)
+    asyncio.run(watch())
+    assert pauses == [1, 2, 4, 4]
+    # What is no fault of the connection is one of the code, and says where.
+    assert [bool(entry.exc_info) for entry in caplog.records] == [False, False, True, False]
 
 
 def test_one_who_cannot_be_told_what_it_missed_is_sent_away() -> None:

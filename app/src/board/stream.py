@@ -35,6 +35,7 @@ router = APIRouter()
 BACKLOG = 1000  # messages that a viewer may be behind before it is sent away
 RESUMED = 500  # changes that are told one by one to whoever comes again
 PART = 100  # changes that are read at once
+PAUSE = 1.0  # seconds until it listens again; twice that after a second failure, then four times
 PATIENCE = 30.0  # seconds without a notification, after which the database is asked all the same
 POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013  # WebSocket close codes
 # Milliseconds after which a viewer by server-sent events comes again: each its own, not all at once.
@@ -75,17 +76,22 @@ class Feed:
         self.viewers: set[Queue] = set()
         self.answers: set[Queue] = set()  # those whose stream is an answer
         self.last = 0  # number of the last change that the viewers were told
+        self.failures = 0  # one after another, of the connection that listens
         self.ready = asyncio.Event()
         self.closed = False
 
     async def run(self) -> None:
-        """Listen until cancelled, and connect again when the database was away."""
+        """Listen until cancelled, and begin anew when the database was away, or whatever went wrong."""
         while True:
             try:
                 await self.listen()
-            except psycopg.Error as error:
+            except (psycopg.Error, OSError) as error:
                 log.warning("stream interrupted: %s", error)
-            await asyncio.sleep(random.uniform(0.5, 1.5))
+            except Exception:
+                log.exception("stream interrupted")
+            # Not all workers at once.
+            await asyncio.sleep(random.uniform(0.5, 1.5) * PAUSE * 2 ** min(self.failures, 2))
+            self.failures += 1
 
     async def listen(self) -> None:
         """Tell of each change, those first that came while nobody listened."""
@@ -99,6 +105,7 @@ class Feed:
                 self.ready.set()
             while True:
                 await self.catch_up(connection)
+                self.failures = 0
                 # Those that have come already say nothing more than the first.
                 async for _ in connection.notifies(timeout=PATIENCE, stop_after=1):
                     pass

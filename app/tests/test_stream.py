@@ -310,6 +310,16 @@ def test_whatever_goes_wrong_it_listens_again_after_a_while(
     assert [bool(entry.exc_info) for entry in caplog.records] == [False, False, True, False]
 
 
+@pytest.mark.parametrize("origin", ["http://[", "http://a]b"])
+def test_an_origin_that_cannot_be_read_is_no_fault_of_the_board(board: Server, origin: str) -> None:
+    # Whoever may read without a token may from there, as from any other site.
+    with unix_connect(str(board.socket), "ws://board/api/stream", origin=origin) as socket:
+        message(socket, "hello")
+    headers = {"Origin": origin, "Authorization": "Bearer none"}
+    refused = board.client.post("/api/deployments", json={}, headers=headers)
+    assert refused.status_code == 401
+
+
 def test_one_who_cannot_be_told_what_it_missed_is_sent_away() -> None:
     class Pool:
         @asynccontextmanager

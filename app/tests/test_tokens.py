@@ -112,6 +112,7 @@ def test_a_board_that_is_not_public_asks_for_a_token(database: Cluster, serve: S
             ("http://board", True),
             ("http://elsewhere", False),
             ("null", False),
+            ("http://[", False),  # can't be read
         ):
             try:
                 with unix_connect(
@@ -121,8 +122,9 @@ def test_a_board_that_is_not_public_asks_for_a_token(database: Cluster, serve: S
                     additional_headers=bearer(made),
                 ):
                     pass
-            except InvalidStatus:
+            except InvalidStatus as error:
                 assert not allowed
+                assert error.response.status_code == 403
             else:
                 assert allowed
 

@@ -52,6 +52,15 @@ async def reads(connection: HTTPConnection) -> bool:
     return settings.public or await scope_of(connection) is not None
 
 
+def foreign(connection: HTTPConnection) -> bool:
+    """Whether it was a page of another site that had a browser ask; what can't be read is one."""
+    origin = connection.headers.get("Origin")
+    try:
+        return origin is not None and urlsplit(origin).netloc != connection.headers.get("Host")
+    except ValueError:
+        return True
+
+
 async def watches(socket: HTTPConnection) -> bool:
     """Whether the log may be watched over a WebSocket.
 
@@ -59,9 +68,7 @@ async def watches(socket: HTTPConnection) -> bool:
     to be one of the board's own.
     """
     settings: Settings = socket.state.settings
-    origin = socket.headers.get("Origin")
-    foreign = origin is not None and urlsplit(origin).netloc != socket.headers.get("Host")
-    return settings.public or (not foreign and await reads(socket))
+    return settings.public or (not foreign(socket) and await reads(socket))
 
 
 async def may_read(request: Request) -> None:

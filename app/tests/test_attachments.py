@@ -1,5 +1,6 @@
 """A run's log: streamed in up to a limit, kept in the shared folder, sent out by nginx."""
 
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -89,6 +90,31 @@ def test_a_log_that_is_cut_off_leaves_nothing(small: tuple[Server, Path]) -> Non
     wait_for(shared, 0)
     assert server.client.get(f"/api/deployments/{number}").json()["log_bytes"] is None
     assert [entry for entry in server.logs() if entry["level"] == "ERROR"] == []
+
+
+@pytest.mark.postgres
+def test_what_a_worker_that_was_killed_has_left_goes_and_what_comes_in_stays(
+    small: tuple[Server, Path],
+) -> None:
+    server, shared = small
+    number = server.start_deployment()["id"]
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(server.socket))
+        client.sendall(
+            f"PUT /api/deployments/{number}/log HTTP/1.1\r\nHost: board\r\n"
+            f"Authorization: Bearer {TOKEN}\r\nContent-Length: 5\r\n\r\n".encode()
+        )
+        wait_for(shared, 1)
+        (coming,) = (each for each in shared.rglob("*") if each.is_file())
+        left = coming.with_name("left.part")
+        left.write_bytes(b"begun")
+        os.utime(left, times=(0, time.time() - 3700))
+        path = f"/api/deployments/{server.start_deployment()['id']}/log"
+        server.client.put(path, content=b"whole").raise_for_status()
+        assert coming.exists() and not left.exists()
+        client.sendall(b"begun")
+        assert client.recv(100).startswith(b"HTTP/1.1 204")
+    assert server.client.get(f"/api/deployments/{number}/log").text == "begun"
 
 
 @pytest.mark.postgres

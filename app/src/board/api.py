@@ -105,9 +105,10 @@ async def attach_log(id: Identifier, request: Request, database: Database) -> Re
         if not await deployments.get(connection, id):
             raise HTTPException(404, f"There is no deployment {id}.")
     # Without a connection of the pool, for it takes as long as the client likes.
-    path = attachments.path_of(settings.slipway_shared, id)
     try:
-        size = await attachments.receive(request.stream(), path, settings.log_limit)
+        size = await attachments.receive(
+            request.stream(), settings.slipway_shared, id, settings.log_limit
+        )
     except attachments.TooLargeError:
         raise too_large from None
     except ClientDisconnect:

@@ -4,7 +4,9 @@ They come in as they are sent, and nginx sends them out: a log is never in this 
 """
 
 import os
+import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 from uuid import uuid4
@@ -15,6 +17,8 @@ from fastapi import Request, Response
 from fastapi.responses import FileResponse
 
 FOLDER = "logs"  # in the shared folder
+PARTS = "parts"  # in there: what is still coming in
+CUT_OFF = 3600  # seconds without a byte, after which nobody is at it any more
 
 HEADERS = {
     # Whatever is in it, it is text and nothing that a browser runs.
@@ -34,15 +38,26 @@ def path_of(shared: Path, id: int) -> Path:
     return shared / FOLDER / str(id // 1000) / f"{id}.log"
 
 
-async def receive(chunks: AsyncIterator[bytes], path: Path, limit: int) -> int:
+def sweep(parts: Path) -> None:
+    """Remove what a worker that was killed has left, on whichever host."""
+    for part in parts.glob("*.part"):
+        with suppress(OSError):  # another was quicker; and whatever it is, this log can be written
+            if part.stat().st_mtime < time.time() - CUT_OFF:
+                part.unlink()
+
+
+async def receive(chunks: AsyncIterator[bytes], shared: Path, id: int, limit: int) -> int:
     """Write a log down and return its size in bytes. It is there whole, or not at all.
 
     Raises:
         TooLargeError: it has more than `limit` bytes.
         OSError: it can't be written.
     """
-    await anyio.Path(path.parent).mkdir(mode=0o750, parents=True, exist_ok=True)
-    part = path.with_suffix(f".{uuid4().hex}.part")
+    path, parts = path_of(shared, id), shared / FOLDER / PARTS
+    for folder in (path.parent, parts):
+        await anyio.Path(folder).mkdir(mode=0o750, parents=True, exist_ok=True)
+    await to_thread.run_sync(sweep, parts)
+    part = parts / f"{uuid4().hex}.part"
     size = 0
     try:
         async with await anyio.open_file(part, "xb") as file:

@@ -31,8 +31,8 @@ def test_ready_tells_release_and_schema(board: Server) -> None:
     [
         ("UPDATE alembic_version SET version_num = '0000'", "schema is at 0000"),
         ("DELETE FROM alembic_version", "schema is at none"),
-        ("ALTER TABLE alembic_version RENAME TO alembic_gone", "alembic_version"),
-        ("ALTER TABLE deployment RENAME COLUMN message TO note", "message"),
+        ("ALTER TABLE alembic_version RENAME TO alembic_gone", "refuses what this release reads"),
+        ("ALTER TABLE deployment RENAME COLUMN message TO note", "refuses what this release reads"),
     ],
 )
 def test_not_ready_on_an_older_or_broken_schema(
@@ -51,7 +51,12 @@ def test_not_ready_on_an_older_or_broken_schema(
         database.execute(next(sql for key, sql in undo.items() if change.startswith(key)))
     assert response.status_code == 503
     assert response.headers["Content-Type"] == "application/problem+json"
+    # In plain words; which they are in the database is in the log.
     assert reason in response.json()["detail"]
+    if "refuses" in reason:
+        assert "message" not in response.text and "alembic" not in response.text
+        said = [entry["message"] for entry in board.logs() if entry["level"] == "WARNING"]
+        assert change.split()[2] in said[-1] or "message" in said[-1]
     assert response.json()["release"] == "r1"
     assert board.client.get("/healthz").status_code == 200
     assert board.client.get("/readyz").status_code == 200

@@ -33,6 +33,14 @@ def test_unavailable(board: Server, path: str) -> None:
     assert response.json()["status"] == 503
 
 
+def test_outsiders_are_told_that_and_not_where_the_database_is(board: Server) -> None:
+    response = board.client.get("/readyz")
+    assert response.json()["detail"] == "Not ready: the database doesn't answer."
+    assert "/nowhere" not in response.text
+    assert "/nowhere" in board.output.read_text()
+    assert any(entry["message"].startswith("not ready: ") for entry in board.logs())
+
+
 def test_the_page_says_so(board: Server) -> None:
     response = board.client.get("/")
     assert response.status_code == 503

@@ -1,6 +1,7 @@
 """Whether this process lives, and whether it can serve."""
 
 import asyncio
+import logging
 
 import psycopg
 from fastapi import APIRouter, Request, Response
@@ -10,6 +11,7 @@ from board import deployments
 from board.database import SCHEMA_VERSION, Database
 from board.problems import RETRY_AFTER, problem, responses
 
+log = logging.getLogger(__name__)
 router = APIRouter(tags=["health"])
 
 TIMEOUT = 2.0  # seconds for the whole check
@@ -54,6 +56,11 @@ async def readyz(request: Request, database: Database) -> Ready | Response:
             else:
                 await deployments.probe(connection)
                 return Ready(release=release, schema_version=version)
-    except (psycopg.Error, TimeoutError) as error:
-        reason = str(error).strip() or "the database didn't answer in time"
+    except (psycopg.OperationalError, TimeoutError) as error:
+        # Where and what it is, is for those who read the log.
+        reason = "the database doesn't answer"
+        log.warning("not ready: %s", str(error) or "no answer in time")
+    except psycopg.Error as error:
+        reason = "the database refuses what this release reads"
+        log.warning("not ready: %s", error)
     return problem(503, f"Not ready: {reason}.", RETRY_AFTER, release=release)

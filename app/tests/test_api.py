@@ -234,6 +234,21 @@ def test_the_summary_is_what_runs_where(board: Server) -> None:
     assert summary["revision"] == newest["revision"]
 
 
+def test_the_summary_has_names_in_the_order_of_their_numbers(board: Server) -> None:
+    for app, host in [("b", "app10"), ("b", "app1"), ("b", "app2"), ("a10", "x"), ("a9", "x")]:
+        board.start_deployment(app=app, host=host)
+    places = board.client.get("/api/summary").json()["places"]
+    assert [(place["app"], place["host"]) for place in places] == [
+        ("a9", "x"),
+        ("a10", "x"),
+        ("b", "app1"),
+        ("b", "app2"),
+        ("b", "app10"),
+    ]
+    page = board.client.get("/").text
+    assert page.index(">app2 (running)<") < page.index(">app10 (running)<")
+
+
 def test_what_looks_like_sql_is_only_text(board: Server) -> None:
     text = "'; DROP TABLE deployment; -- %s %(app)s"
     path = f"/api/deployments/{board.start_deployment(version=text)['id']}"

@@ -4,6 +4,7 @@ Columns are named one by one, never `*`: a column that a later release adds woul
 result of a statement that the running release has prepared, and PostgreSQL refuses that.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
@@ -290,7 +291,6 @@ SUMMARY = """
             ORDER BY app DESC, host DESC, id DESC LIMIT 20
         ) AS newest
     ) AS latest
-    ORDER BY place.app, place.host
 """
 
 PROBE = f"{GET_DETAILED} LIMIT 0"
@@ -445,6 +445,12 @@ async def latest_revision(connection: Connection) -> int:
     return int(row[0])
 
 
+def natural(name: str) -> tuple[list[tuple[str, int]], str]:
+    """What to sort names by, so that app2 comes before app10."""
+    parts = re.findall(r"(\D*)(\d*)", name)
+    return [(text, int(number or 0)) for text, number in parts], name
+
+
 async def summarize(connection: Connection) -> Summary:
     """What runs where."""
     revision = await latest_revision(connection)
@@ -462,6 +468,7 @@ async def summarize(connection: Connection) -> Summary:
         )
         async for app, host, id, release, version, since, latest, status, number, bad, median in cursor
     ]
+    places.sort(key=lambda place: (natural(place.app), natural(place.host)))
     return Summary(places=places, revision=revision)
 
 

@@ -125,6 +125,7 @@ def test_the_page_of_a_deployment_says_in_words_what_it_draws() -> None:
     assert "p99 at most 13 ms, after 4 s" in html
     assert html.count("<polyline") == 2
     assert html.count('class="failed"') == 1
+    assert '<span class="lost">failed</span>' in html  # what that line is
     assert "1.5 s (failed)" in html
     assert "<dt>Requests</dt><dd>12,480</dd>" in html
     assert 'href="/api/deployments/7/log"' in html

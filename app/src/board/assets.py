@@ -3,5 +3,5 @@
 NAMES = {
     "board_js": "board-6a82b29b1fe8.js",
     "icon_svg": "icon-07f94788fb44.svg",
-    "style_css": "style-648b982762c8.css",
+    "style_css": "style-0c37e59b6ced.css",
 }

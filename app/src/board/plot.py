@@ -49,7 +49,7 @@ def latency(samples: Sequence[Sample]) -> str:
         f'<text x="{LEFT - 8}" y="{y(ms) + 4:.1f}" text-anchor="end">{ms:.3g} ms</text>'
         for ms in up
     ) + "".join(
-        f'<text x="{x(begin + at):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{at:.3g} s</text>'
+        f'<text x="{x(begin + at):.1f}" y="{HEIGHT - 4}" text-anchor="middle">{at:.3g} s</text>'
         for at in across
         if at <= end - begin
     )
@@ -64,11 +64,12 @@ def latency(samples: Sequence[Sample]) -> str:
         f"Over {end - begin:.3g} s: p99 at most {worst.p99_ms:.3g} ms, after {worst.at:.3g} s; "
         f"p50 at most {max(sample.p50_ms for sample in ordered):.3g} ms; {lost:,} failed."
     )
+    named = ' <span class="lost">failed</span>' if failed else ""
     return (
         f'<figure class="plot"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{said}">'
         f"{grid}{failed}"
         f"{line('p99', [(sample.at, sample.p99_ms) for sample in ordered])}"
         f"{line('p50', [(sample.at, sample.p50_ms) for sample in ordered])}"
-        '</svg><figcaption><span class="p50">p50</span> <span class="p99">p99</span> '
-        f"{said}</figcaption></figure>"
+        '</svg><figcaption><span class="p50">p50</span> <span class="p99">p99</span>'
+        f"{named} {said}</figcaption></figure>"
     )

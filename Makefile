@@ -60,7 +60,7 @@ status: bootstrap ## what runs where, and how it is
 	@ansible-playbook playbooks/status.yml $(ARGS)
 
 ## Work on Slipway
-.PHONY: bootstrap check test bench docs lock clean
+.PHONY: bootstrap check test bench pictures docs lock clean
 bootstrap: ## this machine's tools: Debian packages, and .venv with locked versions
 	@scripts/bootstrap
 
@@ -72,6 +72,9 @@ test: bootstrap ## everything: check, a real PostgreSQL, every Molecule scenario
 
 bench: bootstrap ## speed beside what people would use instead, into docs/performance: half an hour
 	@python tests/bench/speed/run.py $(ARGS)
+
+pictures: bootstrap ## of the board, into docs/images; wants Debian's chromium
+	@python tests/pictures.py
 
 docs: bootstrap ## the options tables in the roles' READMEs, from their argument specs
 	@scripts/role-docs

@@ -82,9 +82,9 @@ def short_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="session")
-def cluster(short_folder: Path) -> Iterator[Cluster]:
-    folder = short_folder / "pg"
+@contextmanager
+def started(folder: Path) -> Iterator[Cluster]:
+    """A server in a new folder, with an empty log."""
     folder.mkdir()
     if os.geteuid() == 0:
         shutil.chown(folder, "nobody", "nogroup")
@@ -110,6 +110,12 @@ def cluster(short_folder: Path) -> Iterator[Cluster]:
         yield cluster
     finally:
         cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def cluster(short_folder: Path) -> Iterator[Cluster]:
+    with started(short_folder / "pg") as cluster:
+        yield cluster
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import secrets
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from fastapi import Depends, HTTPException, Request, Security
@@ -12,8 +13,18 @@ from starlette.requests import HTTPConnection
 from board import tokens
 from board.settings import Settings
 
-# Says in the API's description how it is done. What is given is read below.
-bearer = HTTPBearer(auto_error=False, description="API_TOKEN, or one of `python -m board token`")
+
+class Bearer(HTTPBearer):
+    """A check, and how the API's description tells of it: one dependency for both."""
+
+    def __init__(self, check: Callable[[Request], Awaitable[None]]) -> None:
+        super().__init__(
+            scheme_name="HTTPBearer", description="API_TOKEN, or one of `python -m board token`"
+        )
+        self.check = check
+
+    async def __call__(self, request: Request) -> None:
+        await self.check(request)
 
 
 def given(connection: HTTPConnection) -> tuple[str, str]:
@@ -105,6 +116,6 @@ async def may_write(request: Request) -> None:
         raise HTTPException(403, "This token is good for reading alone.")
 
 
-Reader = [Security(bearer), Depends(may_read)]
-Writer = [Security(bearer), Depends(may_write)]
+Reader = [Security(Bearer(may_read))]
+Writer = [Security(Bearer(may_write))]
 Viewer = [Depends(may_look)]

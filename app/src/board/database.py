@@ -1,5 +1,6 @@
 """The connection pool, one a worker."""
 
+import select
 from typing import Annotated
 
 import psycopg
@@ -40,6 +41,13 @@ def connection_arguments(settings: DatabaseSettings) -> dict[str, object]:
     }
 
 
+def said_something(descriptor: int) -> bool:
+    """Whether a connection has anything to read, be it its end."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 def create_pool(settings: DatabaseSettings) -> Pool:
     """A pool, not opened yet.
 
@@ -50,6 +58,9 @@ def create_pool(settings: DatabaseSettings) -> Pool:
     """
 
     async def check(connection: Connection) -> None:
+        # At rest the server says nothing but that it closes. To ask it each time would be a query more.
+        if not said_something(connection.fileno()):
+            return
         try:
             await AsyncConnectionPool.check_connection(connection)
         except psycopg.OperationalError:
@@ -72,7 +83,8 @@ def create_pool(settings: DatabaseSettings) -> Pool:
     return pool
 
 
-def pool_of(request: HTTPConnection) -> Pool:
+# A dependency that isn't a coroutine is called in a thread, which costs more than a query.
+async def pool_of(request: HTTPConnection) -> Pool:
     pool: Pool = request.state.pool
     return pool
 

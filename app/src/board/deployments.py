@@ -419,11 +419,13 @@ def listing(filters: Filters) -> tuple[str, dict[str, Any]]:
 
 async def find(connection: Connection, filters: Filters) -> Page:
     """A page of the log."""
-    async with connection.cursor(row_factory=deployment_row) as cursor:
+    # Checked as a whole, and times as numbers: both in less time than row by row, and as text.
+    async with connection.cursor(binary=True) as cursor:
         await cursor.execute(*listing(filters))
         rows = await cursor.fetchall()
-    items = rows[: filters.limit]
-    return Page(items=items, next=items[-1].id if len(rows) > len(items) else None)
+    items = [fields(row) for row in rows[: filters.limit]]
+    more = len(rows) > len(items)
+    return Page.model_validate({"items": items, "next": items[-1]["id"] if more else None})
 
 
 async def changed(

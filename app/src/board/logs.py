@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from board.problems import problem
@@ -101,6 +101,10 @@ class RequestContext:
         given = headers.get("x-request-id", "")
         identifier = given if ACCEPTABLE_ID.fullmatch(given) else uuid.uuid4().hex
         trace = Trace.continued(headers.getlist("traceparent"))
+        added = (
+            (b"x-request-id", identifier.encode()),
+            (b"traceresponse", str(trace).encode()),
+        )
         began = time.perf_counter()
         started = False
 
@@ -108,9 +112,7 @@ class RequestContext:
             nonlocal started
             if message["type"] in ("http.response.start", "websocket.accept"):
                 started = True
-                sent = MutableHeaders(scope=message)
-                sent["X-Request-ID"] = identifier
-                sent["traceresponse"] = str(trace)
+                message["headers"] = [*message.get("headers", ()), *added]
                 if message["type"] == "http.response.start":
                     count(scope, message["status"], time.perf_counter() - began)
             await send(message)

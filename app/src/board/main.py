@@ -56,6 +56,8 @@ def create_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         max_body_size=64 * 1024,
+        # What is measured here is in metrics.py; by itself FastAPI looks for OpenTelemetry at each request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.add_middleware(RequestContext)
     problems.register(app)

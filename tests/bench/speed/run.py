@@ -54,6 +54,8 @@ SOCKET = "/srv/board/live/app.sock"
 PGBENCH = "$(ls -d /usr/lib/postgresql/*/bin)/pgbench"
 
 NGINX, POSTGRESQL = "nginx.service", "system-postgresql.slice"
+# Debian's, with its own main file and what a tutorial adds to that.
+TUTORIAL, TUTORIALS = "bench-nginx.service", "/etc/nginx/tutorial"
 # Each with its user, and its command as its own documentation has it.
 PEERS = {
     "template": ("template", "fastapi run --workers 4 --host 127.0.0.1 --port 8101 app/main.py"),
@@ -90,7 +92,7 @@ def ours(app: str, path: str, *headers: str) -> Step:
 def peer(name: str, path: str, port: int, nginx: bool = False) -> Step:
     """Return a step by plain HTTP."""
     units = {"application": f"bench-{name}.service", "PostgreSQL": POSTGRESQL}
-    return Step(f"http://127.0.0.1:{port}{path}", ({"nginx": NGINX} if nginx else {}) | units)
+    return Step(f"http://127.0.0.1:{port}{path}", ({"nginx": TUTORIAL} if nginx else {}) | units)
 
 
 def direct(path: str) -> Step:
@@ -237,9 +239,17 @@ def prepare() -> None:
         unit = UNIT.format(user=user, command=command)
         STACK.run(f"tee /etc/systemd/system/bench-{name}.service <<'END'\n{unit}END")
     STACK.run(f"systemctl daemon-reload && systemctl start {' '.join(f'bench-{name}' for name in PEERS)}")  # fmt: skip
+    other = (
+        f"s|/etc/nginx/conf.d/|{TUTORIALS}/|; /sites-enabled/d; s|/run/nginx.pid|/run/tutorial.pid|"
+    )
+    STACK.run(f"mkdir {TUTORIALS} && sed '{other}' /etc/nginx/nginx.conf > {TUTORIALS}/nginx.main")
     for path in sorted((HERE / "peers/nginx").glob("*.conf")):
-        STACK.run(f"tee /etc/nginx/conf.d/{path.name} <<'END'\n{path.read_text()}END")
+        folder = TUTORIALS if path.stem == "tutorial" else "/etc/nginx/conf.d"
+        STACK.run(f"tee {folder}/{path.name} <<'END'\n{path.read_text()}END")
     STACK.run("nginx -t && systemctl reload nginx && sleep 2")
+    STACK.run(
+        f"systemd-run --quiet --unit {TUTORIAL} nginx -c {TUTORIALS}/nginx.main -g 'daemon off;'"
+    )
     postgres = "cd / && runuser -u postgres -- sh -c"
     STACK.run(f'{postgres} "createdb pgbench && {PGBENCH} -i -q pgbench" 2>&1')
 

@@ -113,6 +113,16 @@ def test_the_unit_runs_one_slot_as_the_applications_user(host: Host, app: str) -
     assert unit["WantedBy"] == ["multi-user.target"]
 
 
+def test_workers_share_the_framework_and_not_the_application(host: Host, tmp_path: Path) -> None:
+    settings = write_settings(host, tmp_path)
+    code = (
+        "import gc, runpy, sys; found = runpy.run_path(sys.argv[1]); "
+        "print('fastapi' in sys.modules, found['wsgi_app'].partition(':')[0] in sys.modules, gc.get_freeze_count() > 0)"
+    )
+    said = ran(sys.executable, "-c", code, settings)
+    assert said.stdout.split() == ["True", "False", "True"], said.stderr
+
+
 @needs_systemd
 def test_a_port_is_held_for_both_slots_by_a_socket_that_starts_neither(
     host: Host, tmp_path: Path

@@ -5,6 +5,8 @@ from datetime import datetime
 import pytest
 from conftest import Server
 
+from board.deployments import Page
+
 pytestmark = pytest.mark.postgres
 
 NO_DETAILS = {"steps": [], "latency": []}
@@ -264,3 +266,15 @@ def test_page_lists_the_log(board: Server) -> None:
     assert response.headers["Content-Type"] == "text/html; charset=utf-8"
     assert "v1 &lt;b&gt;" in response.text
     assert "<code>r1</code>" in response.text
+
+
+def test_a_page_of_the_log_is_what_is_declared_byte_by_byte(board: Server) -> None:
+    started = board.start_deployment(version=None)
+    figures = {"requests": 9, "failed": 1, "p50_ms": 2, "p99_ms": 2.5}
+    change = {"status": "failed", "message": "gone", "probe": figures}
+    assert board.client.patch(f"/api/deployments/{started['id']}", json=change).is_success
+    board.start_deployment(version="v1")
+    # It is written without the models, for speed.
+    said = board.client.get("/api/deployments")
+    assert said.headers["Content-Type"] == "application/json"
+    assert said.content == Page.model_validate_json(said.content, strict=True).model_dump_json().encode()  # fmt: skip

@@ -18,7 +18,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_TOKEN", "0123456789abcdef")
     settings = load_settings(Settings)
     assert settings.database_url == "postgresql:///board"
-    assert (settings.log_level, settings.pool_size, settings.slipway_release) == ("INFO", 4, "dev")
+    assert (settings.log_level, settings.pool_size, settings.slipway_release) == ("INFO", 8, "dev")
     assert "0123456789abcdef" not in repr(settings)
 
 

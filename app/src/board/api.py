@@ -4,6 +4,7 @@ import errno
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
+from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 
 from board import attachments, deployments
@@ -63,11 +64,12 @@ async def change_deployment(id: Identifier, change: Change, database: Database) 
     raise HTTPException(404, f"There is no deployment {id}.")
 
 
-@router.get("/deployments", dependencies=Reader, responses=responses(401, 422))
-async def list_deployments(filters: Annotated[Filters, Query()], database: Database) -> Page:
+@router.get("/deployments", dependencies=Reader, response_model=Page, responses=responses(401, 422))
+async def list_deployments(filters: Annotated[Filters, Query()], database: Database) -> Response:
     """The log, newest first, a page at a time."""
     async with database.connection() as connection:
-        return await deployments.find(connection, filters)
+        page = await deployments.find(connection, filters)
+    return Response(to_json(page), media_type="application/json")
 
 
 @router.get("/deployments/{id}", dependencies=Reader, responses=responses(401, 404, 422))

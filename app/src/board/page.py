@@ -299,7 +299,7 @@ async def index(request: Request, database: Database) -> HTMLResponse:
         async with database.connection() as connection:
             # First, so that what is written meanwhile is told of rather than missed.
             summary = await deployments.summarize(connection)
-            page = await deployments.find(connection, filters)
+            page = Page.model_validate(await deployments.find(connection, filters))
     except psycopg.OperationalError:
         html = render(NOTHING, filters, release, "The log can't be read just now. Try again soon.")
         return HTMLResponse(html, 503, HEADERS | RETRY_AFTER)

@@ -50,7 +50,7 @@ class DatabaseSettings(BaseSettings):
 
     database_url: Annotated[str, AfterValidator(no_placeholder)] = "postgresql:///board"
     # Connections a worker, and the seconds that a request waits for one.
-    pool_size: Annotated[int, Field(ge=1, le=100)] = 4
+    pool_size: Annotated[int, Field(ge=1, le=100)] = 8
     pool_timeout: Annotated[float, Field(gt=0, le=60)] = 2
     # Seconds that a query may take.
     query_timeout: Annotated[float, Field(gt=0, le=60)] = 5

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
-from fastapi import Depends, HTTPException, Request, Security
+from fastapi import Depends, HTTPException, Security
 from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 
@@ -17,13 +17,13 @@ from board.settings import Settings
 class Bearer(HTTPBearer):
     """A check, and how the API's description tells of it: one dependency for both."""
 
-    def __init__(self, check: Callable[[Request], Awaitable[None]]) -> None:
+    def __init__(self, check: Callable[[HTTPConnection], Awaitable[None]]) -> None:
         super().__init__(
             scheme_name="HTTPBearer", description="API_TOKEN, or one of `python -m board token`"
         )
         self.check = check
 
-    async def __call__(self, request: Request) -> None:
+    async def __call__(self, request: HTTPConnection) -> None:
         await self.check(request)
 
 
@@ -82,7 +82,7 @@ async def watches(socket: HTTPConnection) -> bool:
     return settings.public or (not foreign(socket) and await reads(socket))
 
 
-async def may_read(request: Request) -> None:
+async def may_read(request: HTTPConnection) -> None:
     """Refuse whoever may not read.
 
     Raises:
@@ -92,7 +92,7 @@ async def may_read(request: Request) -> None:
         raise HTTPException(401, "Needs a valid token.", {"WWW-Authenticate": "Bearer"})
 
 
-async def may_look(request: Request) -> None:
+async def may_look(request: HTTPConnection) -> None:
     """Refuse whoever may not read, in such a way that a browser asks for a token.
 
     Raises:
@@ -103,7 +103,7 @@ async def may_look(request: Request) -> None:
         raise HTTPException(401, "Needs a valid token.", {"WWW-Authenticate": challenge})
 
 
-async def may_write(request: Request) -> None:
+async def may_write(request: HTTPConnection) -> None:
     """Refuse whoever may not write.
 
     Raises:

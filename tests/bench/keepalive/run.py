@@ -151,7 +151,7 @@ def made(case: Case, source: Source) -> list[str]:
 def flooded(case: Case, releases: list[str], switches: int, posts: int) -> Outcome:
     """Switch to and fro under a flood, and return what came of it."""
     log = "/var/log/nginx/hits.json.log"
-    case.behind.run(f"truncate --size=0 {RECEIVED} 2>/dev/null || true")
+    case.behind.run(f"truncate --no-create --size=0 {RECEIVED}")
     case.stack.run(f"truncate --size=0 {log}")
     with flood(case.stack, "https://hits.test/received", {"run": case.name, "n": 1}) as flooding:
         for number in range(switches):

@@ -70,7 +70,7 @@ check: bootstrap ## lint, types, unit tests: no host, two minutes on two cores
 test: bootstrap ## everything: check, a real PostgreSQL, every Molecule scenario
 	@scripts/test
 
-bench: bootstrap ## speed beside what people would use instead, into docs/performance: half an hour
+bench: bootstrap ## speed beside what people would use instead, into docs/performance: a quarter of an hour
 	@python tests/bench/speed/run.py $(ARGS)
 
 pictures: bootstrap ## of the board, into docs/images; wants Debian's chromium

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Count the POSTs that releases cost, with connections to the application kept as Slipway has it and as Nginx has it.
 
-    tests/bench/keepalive/run.py [--posts 100000] [--switches 20] [--cases 13-socket,12-tcp]        half an hour
+    tests/bench/keepalive/run.py [--posts 100000] [--switches 20] [--cases 13-socket,12-tcp]        45 minutes
 
 On Debian 13 and 12, over the Unix socket of one host and over TCP between two: a flood of POSTs (tests/flood.py) to
 tests/apps/hits, which notes each in a file, while `playbooks/rollback.yml` goes to and fro between two releases. Once

@@ -6,8 +6,8 @@
 On one fresh Debian 13 host: the board as Slipway runs it, with TLS, headers, limits and its JSON log; and beside it, on
 the same rows, the peers of tests/bench/speed/peers, whose README says how fairly. h2load on the host itself asks one
 after the other, 64 clients over HTTP/1.1 with connections that are kept; in the next round in the opposite order. A
-round before the first warms up and doesn't count. CPU is that of the units' cgroups. Half an hour with the defaults;
-nothing else should run on the machine.
+round before the first warms up and doesn't count. CPU is that of the units' cgroups. A quarter of an hour with the
+defaults; nothing else should run on the machine.
 
 Writes bench.json, rates.json and two plots into the folder, and the tables into the document beside it
 (docs/performance.md), between its marks.

@@ -4,6 +4,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -76,16 +77,24 @@ def test_a_log_beyond_the_limit_leaves_nothing(small: tuple[Server, Path], said:
     assert [each.stat().st_size for each in shared.rglob("*") if each.is_file()] == [LIMIT]
 
 
-@pytest.mark.postgres
-def test_a_log_that_is_cut_off_leaves_nothing(small: tuple[Server, Path]) -> None:
-    server, shared = small
+@contextmanager
+def uploading(server: Server, size: int) -> Iterator[tuple[int, socket.socket]]:
+    """Begin to attach a log, and return which deployment's, and where its bytes go."""
     number = server.start_deployment()["id"]
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(server.socket))
         client.sendall(
             f"PUT /api/deployments/{number}/log HTTP/1.1\r\nHost: board\r\n"
-            f"Authorization: Bearer {TOKEN}\r\nContent-Length: 1000\r\n\r\nbegun".encode()
+            f"Authorization: Bearer {TOKEN}\r\nContent-Length: {size}\r\n\r\n".encode()
         )
+        yield number, client
+
+
+@pytest.mark.postgres
+def test_a_log_that_is_cut_off_leaves_nothing(small: tuple[Server, Path]) -> None:
+    server, shared = small
+    with uploading(server, 1000) as (number, client):
+        client.sendall(b"begun")
         wait_for(shared, 1)
     wait_for(shared, 0)
     assert server.client.get(f"/api/deployments/{number}").json()["log_bytes"] is None
@@ -97,13 +106,7 @@ def test_what_a_worker_that_was_killed_has_left_goes_and_what_comes_in_stays(
     small: tuple[Server, Path],
 ) -> None:
     server, shared = small
-    number = server.start_deployment()["id"]
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(server.socket))
-        client.sendall(
-            f"PUT /api/deployments/{number}/log HTTP/1.1\r\nHost: board\r\n"
-            f"Authorization: Bearer {TOKEN}\r\nContent-Length: 5\r\n\r\n".encode()
-        )
+    with uploading(server, 5) as (number, client):
         wait_for(shared, 1)
         (coming,) = (each for each in shared.rglob("*") if each.is_file())
         left = coming.with_name("left.part")

@@ -2,10 +2,7 @@
 
 import asyncio
 import random
-import statistics
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import chain, combinations
 from typing import Any
@@ -101,49 +98,6 @@ def test_what_runs_where_is_not_read_from_the_whole_log(long: Cluster) -> None:
     assert "Seq Scan" not in {node["Node Type"] for node in nodes}
     assert row[0][0]["Plan"]["Actual Rows"] == 100
     assert sum(node["Actual Rows"] * node["Actual Loops"] for node in nodes) < 12_000
-
-
-def test_a_list_of_a_million_is_as_fast_as_one_of_a_thousand(
-    long: Cluster, record_property: Any
-) -> None:
-    # Beside it the newest thousand, as a table of the same shape.
-    long.execute(
-        "CREATE SCHEMA short CREATE TABLE deployment (LIKE public.deployment INCLUDING ALL)",
-        "GRANT USAGE ON SCHEMA short TO board",
-        "GRANT SELECT ON short.deployment TO board",
-        "INSERT INTO short.deployment OVERRIDING SYSTEM VALUE"
-        f" SELECT * FROM public.deployment WHERE id > {ROWS - 1000}",
-        "VACUUM ANALYZE short.deployment",
-    )
-    statement, values = deployments.listing(Filters(app="shop"))
-    options = str(connection_arguments(DatabaseSettings())["options"])
-    seconds: dict[str, list[float]] = {"public": [], "short": []}
-    try:
-        with ExitStack() as stack:
-            connections = {
-                schema: stack.enter_context(
-                    psycopg.connect(
-                        long.url("board"),
-                        autocommit=True,
-                        prepare_threshold=0,
-                        options=f"{options} -c search_path={schema}",
-                    )
-                )
-                for schema in seconds
-            }
-            # In turn, so that what else goes on slows both down.
-            for _ in range(31):
-                for schema, connection in connections.items():
-                    began = time.perf_counter()
-                    for _ in range(10):
-                        assert len(connection.execute(statement, values).fetchall()) == 51
-                    seconds[schema].append((time.perf_counter() - began) / 10)
-    finally:
-        long.execute("DROP SCHEMA short CASCADE")
-    million, thousand = (statistics.median(each) for each in seconds.values())
-    record_property("ratio", round(thousand / million, 3))
-    print(f"{million * 1000:.2f} ms, {thousand * 1000:.2f} ms: {thousand / million:.2f}")
-    assert thousand / million >= 0.8, f"{million} s and {thousand} s"
 
 
 def test_seed_makes_the_same_fleet_each_time() -> None:

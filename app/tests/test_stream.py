@@ -135,9 +135,9 @@ def test_nothing_is_missed_while_the_database_is_away(database: Cluster, board: 
 def test_says_so_when_the_log_is_another_one(database: Cluster, serve: Serve) -> None:
     with serve(database.url("board")) as server:
         server.wait_until_ready()
-        server.start_deployment()
-        with watch(server) as socket:
-            before = message(socket, "hello")["last"]
+        before = server.start_deployment()["revision"]
+        with watch(server, before) as socket:
+            assert message(socket, "hello")["last"] == before
             database.execute(
                 "TRUNCATE deployment CASCADE", "ALTER SEQUENCE deployment_revision RESTART"
             )

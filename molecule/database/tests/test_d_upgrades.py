@@ -62,8 +62,10 @@ def test_a_minor_version_is_upgraded_by_its_playbook_and_by_nothing_else(stack: 
     stack.run(
         "DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends unattended-upgrades >/dev/null"
     )
+    # Of that repository alone, not of whatever else has come out meanwhile.
     stack.run(
-        "echo 'Unattended-Upgrade::Origins-Pattern { \"site=\"; };' > /etc/apt/apt.conf.d/99newer"
+        "echo '#clear Unattended-Upgrade::Origins-Pattern;"
+        " Unattended-Upgrade::Origins-Pattern { \"site=\"; };' > /etc/apt/apt.conf.d/99newer"
     )
     assert due(stack) == []
     stack.run(f"mv {BLACKLIST} /root/")

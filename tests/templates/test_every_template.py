@@ -27,10 +27,7 @@ GIVEN: dict[str, dict[str, Any]] = {
 # Fed to psql: no file on any host.
 NO_FILE_ON_THE_HOST = {"databases.sql.j2"}
 # Read by anybody, whom it doesn't concern who manages what.
-FOR_EVERYBODY = {
-    f"var/lib/slipway/{page}.j2"
-    for page in ("maintenance/page.html", "errors/page.html", "errors/page.json")
-}
+FOR_EVERYBODY = {"var/lib/slipway/maintenance/page.html.j2"}
 TEMPLATES = [
     (role.name, str(path.relative_to(role / "templates")))
     for role in sorted((ROOT / "roles").iterdir())

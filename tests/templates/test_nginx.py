@@ -22,7 +22,7 @@ SHOP, HELLO, DESK = "{{ nginx_sites[0] }}", "{{ nginx_sites[1] }}", "{{ nginx_si
 # And one with a setting of each kind for some of its paths.
 FEED = "{{ nginx_sites[3] }}"
 # Pages of Nginx's own, in each site.
-OURS = ["/.slipway/maintenance/", "= /.slipway/gateway", "/.slipway/error/"]
+OURS = ["/.slipway/maintenance/", "@slipway_gateway", "/.slipway/error/"]
 TOKEN = re.compile(r"""\s+|\#[^\n]*|(?P<mark>[{};])|"([^"]*)"|'([^']*)'|([^\s{};"'\#]+)""")
 
 
@@ -319,9 +319,8 @@ def test_what_is_not_counted_and_what_was_refused(
 def test_what_is_refused_is_a_503_and_what_fails_a_502(host: Host) -> None:
     _, https = servers(host)
     pages = "/.slipway/error/page.$slipway_maintenance_kind"
-    assert "502 = /.slipway/gateway" in https.all("error_page")
-    gateway = https.blocks("location")["= /.slipway/gateway"]
-    assert gateway.all("internal")
+    assert "502 = @slipway_gateway" in https.all("error_page")
+    gateway = https.blocks("location")["@slipway_gateway"]
     assert gateway.blocks("if")["($slipway_refused)"].one("return") == "503"
     assert gateway.one("return") == "502"
     # Of its own, since 503 is maintenance elsewhere; and an error page that leads to another.
@@ -331,6 +330,32 @@ def test_what_is_refused_is_a_503_and_what_fails_a_502(host: Host) -> None:
     texts = shared(host).blocks("map")["$status $slipway_error_text"]
     assert "more to do" in texts.one("503") and "not answer" in first_match(texts, "502")
     assert first_match(shared(host).blocks("map")["$status $slipway_retry_after"], "503") == "5"
+
+
+def test_what_errors_say_is_a_page_or_a_problem_that_nginx_can_hold(host: Host) -> None:
+    pages = shared(host).blocks("map")["$slipway_maintenance_kind $slipway_error_page"]
+    assert pages.one("default").startswith("<!doctype html>")
+    problem = json.loads(pages.one("json").replace("$status", "503"))
+    assert problem.pop("request_id").startswith("$")
+    assert problem == {
+        "type": "about:blank",
+        "title": "$slipway_error_title",
+        "status": 503,
+        "detail": "$slipway_error_text",
+    }
+    assert max(len(pages.one(kind).encode()) for kind in ("default", "json")) < 4096
+
+
+def test_who_is_let_in_during_maintenance_is_looked_for_only_then(host: Host) -> None:
+    _, https = servers(host)
+    looked = [condition for condition in https.blocks("if") if condition.startswith("(-f ")]
+    on, *let_in = (condition.strip("()").split()[1] for condition in looked)
+    assert on.endswith("/on")
+    assert {f"{name} " for name in let_in} <= set(https.all("set"))
+    while_on = dict(each.split() for each in https.blocks("if")[looked[0]].all("set"))
+    assert while_on.pop("$slipway_closed_1") == "1"
+    assert while_on.keys() == set(let_in) and len(let_in) == 4
+    assert all(path.startswith(f"{on[:-3]}/allow/$") for path in while_on.values())
 
 
 def test_the_application_is_told_the_truth_about_the_client(host: Host) -> None:
@@ -665,7 +690,7 @@ def test_each_location_of_an_application_is_closed_by_its_own_file_alone(
     _, https = servers(host, item)
     # What the file of each application sets, before there is a location: {"desk": "$slipway_closed_1"}.
     variables = {
-        Path(files.strip("()").split()[-1]).parent.name: found.one("set").split()[0]
+        Path(files.strip("()").split()[-1]).parent.name: found.all("set")[0].split()[0]
         for files, found in https.blocks("if").items()
         if files.endswith("/on)")
     }

@@ -23,10 +23,7 @@ TASK_FILES = sorted(path.relative_to(ROOT) for path in ROOT.glob("roles/*/tasks/
 # Fed to psql: no file on any host.
 NO_FILE_ON_THE_HOST = {"roles/postgresql/templates/databases.sql.j2"}
 # Read by anybody, whom it doesn't concern who manages what.
-FOR_EVERYBODY = {
-    f"roles/nginx/templates/var/lib/slipway/{page}.j2"
-    for page in ("maintenance/page.html", "errors/page.html", "errors/page.json")
-}
+FOR_EVERYBODY = {"roles/nginx/templates/var/lib/slipway/maintenance/page.html.j2"}
 
 
 def read(path: str | Path) -> Any:

@@ -118,9 +118,9 @@ def watched() -> Iterator[Seen]:
 def apart() -> None:
     """Have all that runs on the host, and what it starts, keep off the last core."""
     STACK.run(
-        "for each in /proc/[0-9]*; do"
-        " taskset --all-tasks --cpu-list --pid 0-$(($(nproc --all) - 2)) ${each#/proc/}; done"
-        ' >/dev/null 2>&1; ! taskset --cpu-list --pid $(cat /run/nginx.pid) | grep -q "$(nproc --all)"'
+        "last=$(($(nproc --all) - 2));"
+        " for each in /proc/[0-9]*; do taskset -acp 0-$last ${each#/proc/} >/dev/null 2>&1; done;"
+        ' taskset -cp $(cat /run/nginx.pid) | grep -q "[ -]$last$"'
     )
 
 

@@ -65,7 +65,7 @@ def test_a_minor_version_is_upgraded_by_its_playbook_and_by_nothing_else(stack: 
     # Of that repository alone, not of whatever else has come out meanwhile.
     stack.run(
         "echo '#clear Unattended-Upgrade::Origins-Pattern;"
-        " Unattended-Upgrade::Origins-Pattern { \"site=\"; };' > /etc/apt/apt.conf.d/99newer"
+        ' Unattended-Upgrade::Origins-Pattern { "site="; };\' > /etc/apt/apt.conf.d/99newer'
     )
     assert due(stack) == []
     stack.run(f"mv {BLACKLIST} /root/")

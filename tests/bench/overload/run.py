@@ -10,7 +10,8 @@ clients and 256, as fast as they are answered; then 1,024 who together send four
 they are answered or not. From this machine meanwhile, and for some seconds after it, somebody asks for the small page
 of its health twenty times a second. Prints tables in Markdown: medians, with the least and the most.
 
-Who asks has the last core, and what serves has the others: what it takes to ask four times as often is not the host's.
+Who asks has the last core, and what serves has the others, of two at least: what it takes to ask four times as often
+is not the host's.
 """
 
 from __future__ import annotations

@@ -1,0 +1,121 @@
+"""sshd's drop-in: keys alone, algorithms that nobody has to be ashamed of, and ports that shut nobody out."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Host
+
+DROP_IN = "etc/ssh/sshd_config.d/00-slipway.conf.j2"
+SUDOERS = "etc/sudoers.d/slipway.j2"
+POST_QUANTUM = {
+    "12": {"sntrup761x25519-sha512@openssh.com"},
+    "13": {
+        "mlkem768x25519-sha256",
+        "sntrup761x25519-sha512",
+        "sntrup761x25519-sha512@openssh.com",
+    },
+}
+
+
+def settings(host: Host, **options: Any) -> dict[str, list[str]]:
+    """Return each setting with what it says, once for each time."""
+    found: dict[str, list[str]] = {}
+    for line in host.render("ssh", DROP_IN, **options).splitlines():
+        if line and not line.startswith("#"):
+            key, _, value = line.partition(" ")
+            found.setdefault(key, []).append(value)
+    return found
+
+
+def test_a_setting_that_may_be_there_once_is_there_once(host: Host) -> None:
+    said = settings(host, ssh_allow_users=["ada", "deploy"], ssh_allow_groups=["ssh"])
+    assert {key for key, values in said.items() if len(values) > 1} == {"HostKey"}
+    assert said["AllowUsers"] == ["ada deploy"]
+    assert said["AllowGroups"] == ["ssh"]
+
+
+def test_keys_open_and_nothing_else_does(host: Host) -> None:
+    said = settings(host)
+    for shut in ("PasswordAuthentication", "KbdInteractiveAuthentication", "PermitEmptyPasswords"):
+        assert said[shut] == ["no"]
+    assert said["PubkeyAuthentication"] == ["yes"]
+    assert said["PermitRootLogin"] == ["prohibit-password"]
+    assert settings(host, ssh_root_login="none")["PermitRootLogin"] == ["no"]
+
+
+def test_a_quantum_computer_reads_nothing_unless_older_clients_may_come(host: Host) -> None:
+    (exchanges,) = settings(host)["KexAlgorithms"]
+    assert set(exchanges.split(",")) == POST_QUANTUM[host.debian]
+    (more,) = settings(host, ssh_older_clients=True)["KexAlgorithms"]
+    assert more.removeprefix(exchanges) == ",curve25519-sha256,curve25519-sha256@libssh.org"
+
+
+def test_a_host_key_is_used_if_it_is_there_and_long_enough(host: Host) -> None:
+    assert settings(host)["HostKey"] == [
+        "/etc/ssh/ssh_host_ed25519_key",
+        "/etc/ssh/ssh_host_rsa_key",
+    ]
+    # None is there yet: the role makes the first.
+    said = settings(host, __ssh_look={"stdout": "sshd: there"})
+    assert said["HostKey"] == ["/etc/ssh/ssh_host_ed25519_key"]
+    assert said["HostKeyAlgorithms"] == ["ssh-ed25519"]
+
+
+@pytest.mark.parametrize(
+    ("port", "used", "ports"),
+    [(0, "22", None), (2222, "22", ["2222", "22"]), (2222, "2222", ["2222"])],
+)
+def test_the_port_in_use_stays_open_until_ansible_comes_by_the_new_one(
+    host: Host, port: int, used: str, ports: list[str] | None
+) -> None:
+    way_in = {"user": "deploy", "client": "198.51.100.7", "port": used}
+    assert settings(host, ssh_port=port, slipway_way_in=way_in).get("Port") == ports
+
+
+@pytest.mark.parametrize(("option", "said"), [("local", "local"), ("all", "yes"), ("none", "no")])
+def test_tunnels_go_where_the_option_says(host: Host, option: str, said: str) -> None:
+    assert settings(host, ssh_tcp_forwarding=option)["AllowTcpForwarding"] == [said]
+
+
+def test_sudo_is_for_those_who_have_it(host: Host) -> None:
+    users = [
+        {"name": "ada", "sudo": "without_password"},
+        {"name": "bob", "sudo": "with_password"},
+        {"name": "carol", "sudo": "none"},
+        {"name": "dave"},
+        {"name": "gone", "sudo": "without_password", "state": "absent"},
+    ]
+    text = host.render("ssh", SUDOERS, ssh_users=users)
+    assert [line for line in text.splitlines() if line and not line.startswith("#")] == [
+        "ada ALL=(ALL:ALL) NOPASSWD: ALL",
+        "bob ALL=(ALL:ALL) ALL",
+    ]
+
+
+@pytest.mark.skipif(not Path("/usr/sbin/sshd").exists(), reason="this machine has no sshd")
+def test_sshd_reads_the_drop_in(host: Host, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    text = host.render("ssh", DROP_IN, __ssh_look={"stdout": ""})
+    path = tmp_path / "sshd_config"
+    path.write_text(text.replace("/etc/ssh/ssh_host_ed25519_key", str(key)))
+    said = subprocess.run(
+        ["/usr/sbin/sshd", "-t", "-f", str(path)], capture_output=True, text=True, check=False
+    )
+    if host.debian == "12":  # a newer sshd knows what an older one does; not the other way round
+        assert said.returncode == 0, said.stderr
+
+
+@pytest.mark.skipif(not shutil.which("visudo"), reason="this machine has no sudo")
+def test_sudo_reads_its_file(host: Host, tmp_path: Path) -> None:
+    path = tmp_path / "slipway"
+    users = [{"name": "ada", "sudo": "without_password"}, {"name": "bob", "sudo": "with_password"}]
+    path.write_text(host.render("ssh", SUDOERS, ssh_users=users))
+    said = subprocess.run(["visudo", "-cf", str(path)], capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr

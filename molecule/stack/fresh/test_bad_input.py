@@ -103,6 +103,30 @@ def test_an_option_of_backups_that_there_is_not() -> None:
     assert "did you mean backup_enabled?" in said
 
 
+def test_a_rule_of_the_firewall_that_is_none() -> None:
+    said = refused(
+        "-e", json.dumps({"firewall_allow": [{"port": 0}, {"port": 1, "from": ["db1"]}]})
+    )
+    assert "stack13: firewall_allow[0].port: 0 is no port" in said
+    assert "firewall_allow[1].from: 'db1' is no address and no network" in said
+
+
+def test_a_firewall_that_would_shut_ansible_out() -> None:
+    said = refused("-e", json.dumps({"firewall_ssh_from": ["192.0.2.1"]}))
+    assert "firewall_ssh_from of stack13 is 192.0.2.1, and Ansible comes from" in said
+
+
+def test_a_user_without_a_key_that_is_one() -> None:
+    said = refused("-e", json.dumps({"ssh_users": [{"name": "ada", "public_keys": ["ada.pub"]}]}))
+    assert "stack13: ssh_users[0].public_keys: 'ada.pub' is no key" in said
+
+
+def test_an_sshd_that_would_shut_ansible_out() -> None:
+    said = refused("-e", json.dumps({"ssh_allow_users": ["ada"]}))
+    assert "stack13: Ansible comes as deploy, and would be shut out" in said
+    assert "ssh_allow_users has ada alone: add deploy" in said
+
+
 def test_a_dry_run_changes_nothing_and_foresees_the_stack() -> None:
     for name in ("stack13", "stack12"):
         Stack(name, HOST.ca).run("apt-get update -q")  # a dry run can't, and asks for it

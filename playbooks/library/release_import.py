@@ -17,6 +17,9 @@ options:
   target: {type: str, required: true, description: 'What both are for, such as cp313-x86_64-glibc2.41.'}
   interpreter: {type: path, default: "", description: The archive of the interpreter that it brings.}
   environment: {type: str, default: "{}", description: The application's environment as JSON.}
+  secrets: {type: str, default: "", description: What it gets as files, as JSON.}
+  generated: {type: list, elements: str, default: [], description: Names of secrets that its host makes up.}
+  generated_as: {type: str, default: environment, choices: [environment, files], description: How it gets those.}
   timeout: {type: int, default: 30, description: Seconds that the import may take.}
 """
 
@@ -148,7 +151,19 @@ def tried(params: dict[str, Any], scratch: Path) -> dict[str, str]:
         (site,) = venv.glob("lib/python*/site-packages")
         (site / "source.pth").write_text(f"{source / 'src'}\n")
     given = json.loads(params["environment"])
+    # What the host is to make up isn't there yet; anything will do to be imported with.
+    made = dict.fromkeys(params["generated"], "x" * 64)
+    files = json.loads(params["secrets"] or "{}")
+    given, files = (
+        (given, files | made) if params["generated_as"] == "files" else (given | made, files)
+    )
     environment = {name: text(value) for name, value in given.items()}
+    if files:
+        folder = scratch / "secrets"
+        folder.mkdir(mode=0o700)
+        for name, value in files.items():
+            (folder / name).write_text(value)
+        environment["CREDENTIALS_DIRECTORY"] = str(folder)
     own_path = {"PATH": f"{venv / 'bin'}:/usr/bin:/bin", "HOME": str(scratch), "LANG": "C.UTF-8"}
     command = (venv / "bin/python", "-c", IMPORT, params["module"])
     limit = params["timeout"]
@@ -158,7 +173,7 @@ def tried(params: dict[str, Any], scratch: Path) -> dict[str, str]:
         return {"outcome": "unsure", "said": f"the import wasn't over after {limit} s"}
     if failure is None:
         return {"outcome": "imported", "said": f"by Python 3.{version}"}
-    why = reason(failure, environment)
+    why = reason(failure, environment | files)
     return {"outcome": "unsure" if ELSEWHERE.match(why) else "failed", "said": why}
 
 
@@ -178,6 +193,13 @@ def main() -> None:
             "interpreter": {"type": "path", "default": ""},
             # One text, and not a dict: each value of that would be blotted out of what is said, such as 1.
             "environment": {"type": "str", "default": "{}", "no_log": True},
+            "secrets": {"type": "str", "default": "", "no_log": True},
+            "generated": {"type": "list", "elements": "str", "default": [], "no_log": False},
+            "generated_as": {
+                "type": "str",
+                "default": "environment",
+                "choices": ["environment", "files"],
+            },
             "timeout": {"type": "int", "default": 30},
         },
         supports_check_mode=True,

@@ -236,6 +236,12 @@ def _host_errors(apps: Mapping[str, App], places: Places, host: str) -> Iterator
     for app in apps.values():
         if app["database"]:
             yield from _database_errors(app, places, host)
+        others = [one for one in places["app"] if app["name"] in places["apps"].get(one, [])]
+        if app["secrets_generated"] and len(others) > 1:
+            yield (
+                f"apps.{app['name']}.secrets_generated: {', '.join(others)} would each make up their own, and "
+                "not know what another has signed; put the secrets into a vault, and into secrets"
+            )
     if not listen(places, host):
         return
     ports: dict[int, list[str]] = {}

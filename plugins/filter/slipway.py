@@ -9,8 +9,10 @@ from __future__ import annotations
 import difflib
 import hashlib
 import hmac
+import json
 import re
 import shlex
+import sys
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
@@ -24,6 +26,10 @@ from urllib.parse import quote
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import sandbox  # plugins are in no package
 
 App = dict[str, Any]
 
@@ -235,6 +241,8 @@ def _variable_errors(where: str, variables: Mapping[Any, Any]) -> list[str]:
             )
         elif variable in ("SLIPWAY_RELEASE", "SLIPWAY_SHARED"):
             errors.append(f"{where}.{variable}: tells the application of its release; remove it")
+        elif variable == "CREDENTIALS_DIRECTORY":
+            errors.append(f"{where}.{variable}: is where systemd puts its secrets; remove it")
         elif not VARIABLE.fullmatch(str(variable)):
             errors.append(f"{where}.{variable}: is not a name for an environment variable")
         if _kind(value) not in ("str", "int", "float", "bool"):
@@ -576,9 +584,15 @@ def _value_errors(name: str, app: App) -> list[str]:
         errors.append(
             f"{where}.delete_data: goes with 'state: absent' and nothing else; remove it until then"
         )
-    for key in ("env", "secrets"):
-        errors += _variable_errors(f"{where}.{key}", app[key])
-    given = {"env": app["env"], "secrets": app["secrets"]}
+    errors += sandbox.errors(f"{where}.sandbox", app["sandbox"])
+    made = dict.fromkeys(app["secrets_generated"], "")
+    for key, variables in (
+        ("env", app["env"]),
+        ("secrets", app["secrets"]),
+        ("secrets_generated", made),
+    ):
+        errors += _variable_errors(f"{where}.{key}", variables)
+    given = {"env": app["env"], "secrets": app["secrets"], "secrets_generated": made}
     given["database.env"] = app["database"].get("env", {})
     fixes = {"database.env": "keep one of them; 'env: {}' in database sets none"}
     errors += [
@@ -1003,15 +1017,72 @@ def environment(
         "SLIPWAY_SHARED": f"{root}/{app['name']}/shared",
     }
     if app["database"]:
-        user = f"{app['name']}_migrator" if migrates else (server or {}).get("user") or app["name"]
-        facts = _database_facts(app["database"], user, server)
+        facts = _facts_for(app, migrates, server)
         if facts["sslrootcert"]:  # for whatever connects by libpq without a URL
             variables |= {"PGSSLMODE": facts["sslmode"], "PGSSLROOTCERT": facts["sslrootcert"]}
-        variables |= {
-            variable: _filled_in(value, facts) if isinstance(value, str) else value
-            for variable, value in app["database"]["env"].items()
+        variables |= _database_variables(app, facts)
+    told = {**variables, **app["env"], **app["secrets"]}
+    return {name: value for name, value in told.items() if name not in secret_files(app)}
+
+
+def _facts_for(app: App, migrates: bool, server: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return what is known of an application's database, for who logs in there."""
+    user = f"{app['name']}_migrator" if migrates else (server or {}).get("user") or app["name"]
+    return _database_facts(app["database"], user, server)
+
+
+def _database_variables(app: App, facts: Mapping[str, str]) -> dict[str, Any]:
+    """Return the variables that tell of an application's database."""
+    return {
+        variable: _filled_in(value, facts) if isinstance(value, str) else value
+        for variable, value in app["database"]["env"].items()
+    }
+
+
+def secret_files(
+    app: App, migrates: bool = False, server: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """Return the secrets that an application gets as files, by name; none if it has them in its environment.
+
+    What tells of a database with its password is one of them.
+
+    Args:
+        app: One of what ``slipway_apps`` gives.
+        migrates: Whether they are for a command with the rights of the database's owner.
+        server: Its entry in ``fastapi_app_databases``, if the database is on another host.
+    """
+    if app["secrets_as"] != "files":
+        return {}
+    found = dict(app["secrets"])
+    if app["database"] and app["database"]["via"] == "tcp":
+        told = _database_variables(app, _facts_for(app, migrates, server))
+        holds = {"password", "url"}
+        found |= {
+            name: told[name]
+            for name, value in app["database"]["env"].items()
+            if holds & set(PLACEHOLDER.findall(str(value)))
         }
-    return {**variables, **app["env"], **app["secrets"]}
+    return {name: _value(value) for name, value in found.items()}
+
+
+def secret_text(app: App, migrates: bool = False, server: Mapping[str, Any] | None = None) -> str:
+    """Return ``secret_files`` as JSON, the same for the same secrets; empty for none.
+
+    One text, which a module keeps out of every output as one.
+    """
+    found = secret_files(app, migrates, server)
+    return json.dumps(found, sort_keys=True) if found else ""
+
+
+def credentials(app: App) -> list[str]:
+    """Return the names of all the files that systemd hands to an application, those with generated secrets too."""
+    made = app["secrets_generated"] if app["secrets_as"] == "files" else []
+    return sorted([*secret_files(app), *made])
+
+
+def _value(value: Any) -> str:
+    """Return a setting as an environment has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def alternative_names(leaf: Mapping[str, Any]) -> str:
@@ -1063,8 +1134,7 @@ def environment_file(variables: Mapping[str, Any]) -> str:
     """
     lines = []
     for name, value in sorted(variables.items()):
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        lines.append(f'{name}="{ESCAPED.sub(ESCAPE, text)}"\n')
+        lines.append(f'{name}="{ESCAPED.sub(ESCAPE, _value(value))}"\n')
     return "".join(lines)
 
 
@@ -1077,6 +1147,7 @@ class FilterModule:
             "slipway_alternative_names": alternative_names,
             "slipway_app_errors": app_errors,
             "slipway_apps": validated_apps,
+            "slipway_credentials": credentials,
             "slipway_databases": databases,
             "slipway_environment": environment,
             "slipway_environment_file": environment_file,
@@ -1084,6 +1155,7 @@ class FilterModule:
             "slipway_names": names,
             "slipway_not_networks": not_networks,
             "slipway_scram_sha_256": scram_sha_256,
+            "slipway_secret_files": secret_text,
             "slipway_sites": sites,
             "slipway_stapled": stapled,
             "slipway_unit_files": unit_files,

@@ -141,13 +141,74 @@ def test_a_port_is_held_for_both_slots_by_a_socket_that_starts_neither(
 
 
 def test_uvicorn_alone_is_run_from_the_slot(host: Host) -> None:
-    spec = {"server": "uvicorn", "port": 8000}
+    spec = {
+        "name": "shop",
+        "server": "uvicorn",
+        "port": 8000,
+        "sandbox": {},
+        "secrets_as": "environment",
+        "secrets_generated": [],
+    }
     (command,) = settings(render(host, UNIT, __fastapi_app_spec=spec))["ExecStart"]
     slot = "/srv/shop/slots/%i"
     assert command.split() == [
         f"{slot}/release/venv/bin/python",
         f"{slot}/slipway_server.py",
         "/run/shop/%i.sock",
+    ]
+
+
+def exposure(unit: Path) -> float:
+    """Return what ``systemd-analyze security`` makes of a unit: 0 is nothing, 10 all that there is."""
+    said = ran("systemd-analyze", "security", "--offline=true", "--no-pager", unit)
+    found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", said.stdout)
+    assert found, said.stderr
+    return float(found[1])
+
+
+@needs_systemd
+@pytest.mark.parametrize("process", [{}, WORKER, DIGEST], ids=["slot", "service", "job"])
+def test_systemd_finds_next_to_nothing_exposed(
+    host: Host, tmp_path: Path, process: dict[str, str]
+) -> None:
+    unit = tmp_path / "shop@blue.service"
+    unit.write_text(render(host, UNIT, __fastapi_app_process=process))
+    assert exposure(unit) <= 1.5
+    unit.write_text(render(host, UNIT, __fastapi_app_process=process, fastapi_app_sandbox=False))
+    assert exposure(unit) > 1.5
+
+
+def changed(host: Host, **keys: Any) -> str:
+    """Return the unit of an application with some keys changed."""
+    spec = host.variables("fastapi_app")["slipway_apps"]["shop"]
+    return render(host, UNIT, __fastapi_app_spec=spec | keys)
+
+
+def test_what_an_application_says_of_its_sandbox_comes_after_what_is_said_for_it(
+    host: Host,
+) -> None:
+    given = {
+        "MemoryMax": "2G",
+        "IPAddressDeny": "any",
+        "IPAddressAllow": ["localhost", "10.0.0.0/8"],
+    }
+    unit = settings(changed(host, sandbox=given | {"SystemCallFilter": "@resources"}))
+    assert unit["MemoryMax"] == ["2G"]
+    assert unit["IPAddressAllow"] == ["localhost 10.0.0.0/8"]
+    assert unit["SystemCallFilter"][0] == "@system-service"
+    assert unit["SystemCallFilter"][-1] == "@resources"
+
+
+def test_secrets_as_files_are_handed_on_by_systemd_from_the_slot(host: Host) -> None:
+    made = {"secrets_generated": ["MADE"]}
+    slot = "/srv/shop/slots/%i"
+    unit = settings(changed(host, **made))
+    assert unit["EnvironmentFile"] == [f"{slot}/environment", f"{slot}/generated"]
+    assert "LoadCredential" not in unit
+    unit = settings(changed(host, secrets_as="files", **made))
+    assert unit["EnvironmentFile"] == [f"{slot}/environment"]
+    assert unit["LoadCredential"] == [
+        f"{name}:{slot}/secrets/{name}" for name in ("MADE", "SESSION_KEY")
     ]
 
 

@@ -95,6 +95,9 @@ def test_the_smallest_application_gets_every_default(filters: ModuleType) -> Non
         "timers": [],
         "env": {},
         "secrets": {},
+        "secrets_as": "environment",
+        "secrets_generated": [],
+        "sandbox": {},
     }
 
 
@@ -439,6 +442,22 @@ VARIABLES: list[tuple[Any, str]] = [
     (
         changed(env={"A": 1}, secrets={"A": 2}),
         "apps.board.env.A: stands in secrets too; keep one of them",
+    ),
+    (
+        changed(secrets_generated=["A"], secrets={"A": 2}),
+        "apps.board.secrets.A: stands in secrets_generated too; keep one of them",
+    ),
+    (
+        changed(secrets_generated=["A-B"]),
+        "apps.board.secrets_generated.A-B: is not a name for an environment variable",
+    ),
+    (
+        changed(env={"CREDENTIALS_DIRECTORY": "/x"}),
+        "apps.board.env.CREDENTIALS_DIRECTORY: is where systemd puts its secrets; remove it",
+    ),
+    (
+        changed(sandbox={"Umask": "0077"}),
+        "apps.board.sandbox.Umask: unknown key; did you mean UMask?",
     ),
     *(
         (
@@ -975,6 +994,33 @@ def test_the_environment_names_the_release_and_what_outlives_it(filters: ModuleT
         "DEBUG": False,
         "KEY": "{url}",  # only database.env is filled in
     }
+
+
+def test_secrets_are_files_if_the_application_says_so_and_then_nothing_else(
+    filters: ModuleType,
+) -> None:
+    secrets = {"secrets": {"KEY": "k", "FLAG": True}, "secrets_generated": ["MADE"]}
+    variables = filters.environment(only(filters, changed(**secrets)), "r1")
+    assert variables["KEY"] == "k" and "MADE" not in variables
+    assert filters.secret_text(only(filters, changed(**secrets))) == ""
+    assert filters.credentials(only(filters, changed(**secrets))) == []
+    app = only(filters, changed(env={"A": "b"}, secrets_as="files", **secrets))
+    assert filters.environment(app, "r1").keys() == {"SLIPWAY_RELEASE", "SLIPWAY_SHARED", "A"}
+    assert filters.secret_text(app) == '{"FLAG": "true", "KEY": "k"}'
+    assert filters.credentials(app) == ["FLAG", "KEY", "MADE"]
+
+
+def test_what_tells_of_a_database_with_its_password_is_a_secret_too(filters: ModuleType) -> None:
+    apps = tcp(env={"DB": "{url}", "HOST": "{host}", "PW": "{password}"})
+    apps["board"]["secrets_as"] = "files"
+    app = only(filters, apps)
+    assert PASSWORD not in str(filters.environment(app, "r1"))
+    assert filters.environment(app, "r1")["HOST"] == "127.0.0.1"
+    assert filters.secret_files(app)["PW"] == PASSWORD
+    assert "//board_migrator:" in filters.secret_files(app, migrates=True)["DB"]
+    socket = database()
+    socket["board"]["secrets_as"] = "files"
+    assert filters.secret_files(only(filters, socket)) == {}
 
 
 def test_the_environment_has_the_database_by_tcp_under_the_names_asked_for(

@@ -607,6 +607,9 @@ def import_app(name):
         "target": f"cp3{sys.version_info.minor}-{platform.machine()}-glibc2.36",
         "interpreter": "",
         "environment": json.dumps({"TOKEN": "a long secret", "DEBUG": True}),
+        "secrets": json.dumps({"PIN": "another long one"}),
+        "generated": ["MADE"],
+        "generated_as": "environment",
         "timeout": 2,
     }
 
@@ -615,6 +618,11 @@ def import_app(name):
     ("code", "outcome", "said"),
     [
         ("import os\nassert os.environ['DEBUG'] == 'true'\napp = 1\n", "imported", "by Python 3."),
+        (
+            "import os\nopen(os.environ['CREDENTIALS_DIRECTORY'] + '/PIN')\nos.environ['MADE']\napp = 1\n",
+            "imported",
+            "by Python 3.",
+        ),
         ("import nowhere\n", "failed", "ModuleNotFoundError: No module named 'nowhere'"),
         ("application = 1\n", "failed", "AttributeError: module 'shop' has no attribute 'app'"),
         ("import os\nraise ValueError(os.environ['TOKEN'])\n", "failed", "ValueError: …"),

@@ -56,7 +56,10 @@ def test_what_the_example_shows_as_a_default_is_the_default() -> None:
     shown = yaml.safe_load(
         "\n".join(re.findall(r"^# ([a-z]+_[a-z_]+: .+)$", EXAMPLE.read_text(), re.M))
     )
-    defaults: dict[str, Any] = {"db_memory_share": 0.5}  # of playbooks/vars/stack.yml
+    defaults: dict[str, Any] = {
+        "db_memory_share": 0.5,
+        "app_memory_max": "50%",
+    }  # of playbooks/vars/stack.yml
     for role in ROLES:
         defaults |= variables(role / "defaults/main.yml")
     assert len(shown) > 5

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway_release import claim, slots, systemd
+from ansible.module_utils.slipway_release import claim, private, slots, systemd
 from ansible.module_utils.slipway_release.module import Application, run_step
 
 
@@ -127,11 +127,11 @@ def different(old: Path, new: Path) -> set[str]:
 
 
 def variables(slot: Path) -> dict[str, str]:
-    """Return a slot's environment, but for what every release has of its own."""
+    """Return a slot's environment and secrets, but for what every release has of its own."""
     words = shlex.split(slots.text(slot / "environment"), comments=True)
     found = dict(word.split("=", 1) for word in words if "=" in word)
     found.pop("SLIPWAY_RELEASE", None)
-    return found
+    return {**found, **private.generated(slot), **private.files(slot / "secrets")}
 
 
 if __name__ == "__main__":

@@ -24,6 +24,10 @@ options:
   password: {type: str, default: '', description: 'The password there, a secret.'}
   commands: {type: list, elements: dict, required: true, description: 'The commands: run, and as (owner or app).'}
   environment: {type: str, required: true, description: The text of the owner's environment.}
+  secrets: {type: str, default: '', description: 'The secrets that the owner gets as files, as JSON.'}
+  generated: {type: bool, default: false, description: Whether it has secrets of the host's making in its environment.}
+  credentials: {type: list, elements: str, default: [], description: Names of all that it gets as files.}
+  sandbox: {type: list, elements: str, required: true, description: 'What systemd keeps them to, as Name=value.'}
   timeout: {type: int, required: true, description: 'Seconds that each command may take, and each statement in it.'}
   lock_timeout: {type: int, required: true, description: Seconds that a statement may wait for a lock.}
   marker: {type: str, required: true, description: 'What to write into the release once all is done.'}
@@ -44,7 +48,7 @@ import subprocess
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway_release import slots, systemd
+from ansible.module_utils.slipway_release import private, slots, systemd
 from ansible.module_utils.slipway_release.module import Application, run_step
 
 # All that a migration can leave, but for rows; read without a lock, since one may be what it failed at.
@@ -148,7 +152,10 @@ def do(module: AnsibleModule, app: Application) -> dict[str, Any]:
     given = module.params
     if module.check_mode:
         return {"changed": True}
-    slots.write(app.slot(given["slot"]) / "environment.migrate", given["environment"], 0o600, 0)
+    slot = app.slot(given["slot"])
+    slots.write(slot / "environment.migrate", given["environment"], 0o600, 0)
+    owners = private.files(slot / "secrets") | json.loads(given["secrets"] or "{}")
+    private.write(slot / "secrets.migrate", owners)
     migrator, remote = f"{app.name}_migrator", {}
     if given["address"]:
         tls = {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": given["authority"]}
@@ -214,16 +221,22 @@ def restore_point(database: Database, app: Application, slot: str) -> dict[str, 
 def migrate(app: Application, given: dict[str, Any], number: int, command: dict[str, str]) -> str:
     """Run one command in the idle slot, and return what it printed."""
     slot, owner = app.slot(given["slot"]), command["as"] == "owner"
+    kind = ".migrate" if owner else ""
+    credentials = (
+        f"--property=LoadCredential={name}:{slot}/secrets{kind}/{name}"
+        for name in given["credentials"]
+    )
     output = systemd.run(
         *("systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--service-type=exec"),
         f"--unit={app.name}-migrate.service",
         f"--uid={app.name}{'_migrator' if owner else ''}",
         f"--property=Group={app.name}",
         f"--property=WorkingDirectory={slot}/release/src",
-        f"--property=EnvironmentFile={slot}/environment{'.migrate' if owner else ''}",
+        f"--property=EnvironmentFile={slot}/environment{kind}",
+        *([f"--property=EnvironmentFile={slot}/generated"] if given["generated"] else []),
+        *credentials,
         f"--property=RuntimeMaxSec={given['timeout']}",
-        "--property=NoNewPrivileges=true",
-        "--property=UMask=0027",
+        *(f"--property={line}" for line in given["sandbox"]),
         f"--setenv=PATH={slot}/release/venv/bin:/usr/bin:/bin",
         *("/bin/sh", str(slot / "commands"), f"migrate.{number}"),
     )
@@ -282,6 +295,10 @@ if __name__ == "__main__":
             "password": {"type": "str", "default": "", "no_log": True},
             "commands": {"type": "list", "elements": "dict", "required": True},
             "environment": {"type": "str", "required": True, "no_log": True},
+            "secrets": {"type": "str", "default": "", "no_log": True},
+            "generated": {"type": "bool", "default": False},
+            "credentials": {"type": "list", "elements": "str", "default": [], "no_log": False},
+            "sandbox": {"type": "list", "elements": "str", "required": True},
             "timeout": {"type": "int", "required": True},
             "lock_timeout": {"type": "int", "required": True},
             "marker": {"type": "str", "required": True},

@@ -17,16 +17,21 @@ options:
   release: {type: str, required: true, description: The release's id.}
   environment: {type: str, required: true, description: 'The text of its environment, which has secrets.'}
   files: {type: dict, required: true, description: 'Texts of its other files, by name.'}
+  secrets: {type: str, default: '', description: 'The secrets that it gets as files, as JSON.'}
+  generated: {type: list, elements: str, default: [], description: 'Names of secrets that the host makes up.'}
+  renew: {type: list, elements: str, default: [], description: 'Those among them that it makes up anew.'}
+  generated_as: {type: str, default: environment, choices: [environment, files], description: How it gets those.}
   units: {type: dict, required: true, description: 'Texts of its units, by name without slot, such as shop@.service.'}
   sockets: {type: dict, default: {}, description: 'Texts of the units that hold its port for both slots, by name.'}
 """
 
+import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway_release import claim, slots, systemd
+from ansible.module_utils.slipway_release import claim, private, slots, systemd
 from ansible.module_utils.slipway_release.module import Application, run_step
 
 
@@ -49,7 +54,7 @@ def do(module: AnsibleModule, app: Application) -> dict[str, Any]:
     refuse_held(app, ports.keys() & changed.keys())
     moved = slots.target_name(folder / "release") != given["release"]
     running = systemd.active([path.name for path in there])
-    right = not changed and not strays and not moved
+    right = not changed and not strays and not moved and not lacks_secrets(app, given)
     result = {
         "changed": not right,
         "diff": [difference(path, text) for path, text in changed.items() if path not in secret],
@@ -70,11 +75,40 @@ def do(module: AnsibleModule, app: Application) -> dict[str, Any]:
             slots.write(path, text, 0o600, 0)
         else:
             slots.write(path, text, 0o640, app.group)
+    write_secrets(app, given)
     slots.point(folder / "release", f"../../releases/{given['release']}")
     if strays or changed.keys() & (units | ports).keys():
         systemd.systemctl("daemon-reload")
     close(app)
     return result
+
+
+def lacks_secrets(app: Application, given: dict[str, Any]) -> bool:
+    """Tell whether a slot has other secrets than it is to have."""
+    folder, names = app.slot(given["slot"]), sorted(given["generated"])
+    made = private.generated(folder)
+    return (
+        bool(given["renew"])
+        or private.up_to_date(app.name, folder) != names
+        or sorted(made) != names
+        or private.files(folder / "secrets") != as_files(given, made)
+    )
+
+
+def as_files(given: dict[str, Any], made: dict[str, str]) -> dict[str, str]:
+    """Return all that a slot gets as files."""
+    mine: dict[str, str] = json.loads(given["secrets"] or "{}")
+    return mine | (made if given["generated_as"] == "files" else {})
+
+
+def write_secrets(app: Application, given: dict[str, Any]) -> None:
+    """Make up what the host is to make up, and give the slot its copies."""
+    folder = app.slot(given["slot"])
+    private.make(app.name, given["generated"], given["renew"])
+    known = private.made(app.name)
+    made = {name: known[name] for name in given["generated"]}
+    private.note(folder, made)
+    private.write(folder / "secrets", as_files(given, made))
 
 
 def refuse_held(app: Application, changed: Collection[Path]) -> None:
@@ -126,6 +160,15 @@ if __name__ == "__main__":
             "release": {"type": "str", "required": True},
             "environment": {"type": "str", "required": True, "no_log": True},
             "files": {"type": "dict", "required": True},
+            # One text, and not a dict: each value of that would be blotted out of what is said, such as 1.
+            "secrets": {"type": "str", "default": "", "no_log": True},
+            "generated": {"type": "list", "elements": "str", "default": [], "no_log": False},
+            "renew": {"type": "list", "elements": "str", "default": []},
+            "generated_as": {
+                "type": "str",
+                "default": "environment",
+                "choices": ["environment", "files"],
+            },
             "units": {"type": "dict", "required": True},
             "sockets": {"type": "dict", "default": {}},
         },

@@ -30,7 +30,8 @@ apps:
     previous: {description: 'What served before: release and settings; empty if there is none.', type: dict}
     serving:
       description: >-
-        What serves: release (its id), environment, server, gunicorn, commands and units (SHA-256 of its files),
+        What serves: release (its id), environment, secrets, server, gunicorn, commands and units (SHA-256 of its
+        files), generated (the names of secrets that the host made up, and that it has as they were made last),
         migrated (of what), active and enabled (all of its units, by systemd). Empty texts and false where nothing does.
       type: dict
     slots:
@@ -48,13 +49,14 @@ apps:
     wheels: {description: Ids of the wheels that are kept., type: list}
 """
 
+import hashlib
 import json
 import pwd
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway_release import claim, slots, systemd
+from ansible.module_utils.slipway_release import claim, private, slots, systemd
 
 SLOTS = ("blue", "green")
 
@@ -104,6 +106,8 @@ def state(home: Path, files: list[Path], running: set[str]) -> dict[str, Any]:
     serving = {
         "release": slots.target_name(slot / "release"),
         "environment": slots.sha256(slot / "environment"),
+        "secrets": hashlib.sha256(private.given(slot).encode()).hexdigest(),
+        "generated": private.up_to_date(home.name, slot),
         "server": slots.sha256(slot / "slipway_server.py"),
         "gunicorn": slots.sha256(slot / "gunicorn.conf.py"),
         "commands": slots.sha256(slot / "commands"),
@@ -135,6 +139,7 @@ def remains(home: Path, files: list[Path], purged: bool) -> list[str]:
     folders = [path for path in (home, Path("/run", home.name)) if path.exists()]
     if not purged and home.exists() and {path.name for path in home.iterdir()} <= {"shared"}:
         folders.remove(home)
+    folders += [path for path in [private.store(home.name)] if purged and path.exists()]
     return [*users, *map(str, [*files, *folders])]
 
 

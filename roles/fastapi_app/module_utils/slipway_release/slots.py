@@ -101,6 +101,9 @@ def settings(slot: Path, units: list[Path]) -> str:
     if not (slot / "release").is_symlink():
         return ""
     parts = [sha256(slot / name) for name in FILES]
+    # Only where there are any, so that slots from before there were such files are what they were.
+    private = [slot / "generated", *sorted(slot.glob("secrets/[!.]*"))]
+    parts += [f"{path.name} {sha256(path)}" for path in private if path.is_file()]
     parts += [f"{path.name.partition('@')[0]}{path.suffix} {sha256(path)}" for path in units]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 

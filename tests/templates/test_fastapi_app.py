@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 
-from .conftest import Host
+from .conftest import ROOT, Host, read
 
 UNIT = "etc/systemd/system/app@.service.j2"
 USERS = "etc/sysusers.d/slipway.conf.j2"
@@ -209,6 +211,54 @@ def test_secrets_as_files_are_handed_on_by_systemd_from_the_slot(host: Host) -> 
     assert unit["EnvironmentFile"] == [f"{slot}/environment"]
     assert unit["LoadCredential"] == [
         f"{name}:{slot}/secrets/{name}" for name in ("MADE", "SESSION_KEY")
+    ]
+
+
+def of_task(host: Host, file: str, path: str, **spec: Any) -> Any:
+    """Return what the first task of a file of the role gives its module: ``path`` leads there."""
+    (task, *_) = read(ROOT / "roles/fastapi_app/tasks" / file)
+    given = host.variables("fastapi_app")
+    app = given["slipway_apps"]["shop"] | spec
+    more = {
+        "__fastapi_app_name": "shop",
+        "__fastapi_app_spec": app,
+        "__fastapi_app_state": {"live": "blue", "serving": {"release": "r0"}},
+        "__fastapi_app_release_id": "r1",
+        "__fastapi_app_moment": "before_switch",
+        "__fastapi_app_build": {"version": "1"},
+    }
+    wanted = task
+    for key in path.split("/"):
+        wanted = wanted[key]
+    return Templar(DataLoader(), given | more | task.get("vars", {})).template(wanted)
+
+
+def test_hooks_and_migrations_run_in_the_sandbox_that_the_application_has(host: Host) -> None:
+    lines = render(host, UNIT).splitlines()
+    argv = of_task(host, "hook.yml", "ansible.builtin.command/argv")
+    sandbox = of_task(host, "migrate.yml", "release_migrate/sandbox")
+    assert "SystemCallFilter=@system-service" in sandbox and set(sandbox) <= set(lines)
+    assert {f"--property={line}" for line in sandbox} <= set(argv)
+
+
+def test_a_hook_has_the_applications_secrets_as_that_has_them(host: Host) -> None:
+    def handed(**spec: Any) -> list[str]:
+        argv = of_task(host, "hook.yml", "ansible.builtin.command/argv", **spec)
+        return [
+            word for word in argv if re.match("--property=(EnvironmentFile|LoadCredential)", word)
+        ]
+
+    slot = "/srv/shop/slots/green"
+    environment = f"--property=EnvironmentFile={slot}/environment"
+    assert handed() == [environment]
+    made = {"secrets_generated": ["MADE"]}
+    assert handed(**made) == [environment, f"--property=EnvironmentFile={slot}/generated"]
+    assert handed(secrets_as="files", **made) == [
+        environment,
+        *(
+            f"--property=LoadCredential={name}:{slot}/secrets/{name}"
+            for name in ("MADE", "SESSION_KEY")
+        ),
     ]
 
 

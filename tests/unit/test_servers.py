@@ -31,6 +31,17 @@ def places(**given: Any) -> dict[str, Any]:
     }
 
 
+def test_secrets_that_several_hosts_would_make_up_each_for_itself_are_refused(
+    servers: ModuleType, filters: ModuleType
+) -> None:
+    apps = filters.validated_apps({"shop": APP | {"secrets_generated": ["KEY"]}})
+    several = places(app=["a", "b"], edge=["e"])
+    (error,) = servers.errors(apps, several, "a")
+    assert error.startswith("apps.shop.secrets_generated: a, b would each make up their own")
+    assert servers.errors(apps, places(app=["a"], edge=["a"]), "a") == []
+    assert servers.errors(filters.validated_apps({"shop": APP}), several, "a") == []
+
+
 @pytest.mark.parametrize(
     ("groups", "host", "listen", "trusted"),
     [

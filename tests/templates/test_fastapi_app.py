@@ -216,7 +216,8 @@ def test_secrets_as_files_are_handed_on_by_systemd_from_the_slot(host: Host) -> 
 
 def of_task(host: Host, file: str, path: str, **spec: Any) -> Any:
     """Return what the first task of a file of the role gives its module: ``path`` leads there."""
-    (task, *_) = read(ROOT / "roles/fastapi_app/tasks" / file)
+    tasks: Any = read(ROOT / "roles/fastapi_app/tasks" / file)  # a list, at the top of such a file
+    task = tasks[0]
     given = host.variables("fastapi_app")
     app = given["slipway_apps"]["shop"] | spec
     more = {

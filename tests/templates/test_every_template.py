@@ -14,6 +14,7 @@ SECRET = "the-only-secret-there-is"
 ENVIRONMENT = "srv/environment.j2"
 # What a template's task gives it; a template that is not here needs nothing.
 GIVEN: dict[str, dict[str, Any]] = {
+    "baseline": {"__baseline_look": {"stdout": ""}},
     "postgresql": {"postgresql_repository_url": "https://example.org/pgdg"},
     "backup": {"__backup_timer": "{{ __backup_timers['slipway-backup-daily'] }}"},
     "nginx": {"item": "{{ nginx_sites[0] }}", "nginx_maintenance_message": "Back at 14:00"},

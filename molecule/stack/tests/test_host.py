@@ -20,6 +20,7 @@ MAY_BE_ROOT = {
     "sshd-auth",
     "nginx",
     "agetty",
+    "unattended-upgr",  # waits for a shutdown, lest one cuts an upgrade off
     "sudo",
     "ps",
     "sh",

@@ -58,8 +58,8 @@ def _errors(given: Mapping[str, Any]) -> Iterator[str]:
     if at and not TIME.fullmatch(at):
         # 04:30 without quotes is a number of minutes to YAML.
         yield (
-            f"baseline_upgrades_reboot_at is {at}; write a time of day in quotes, such as '04:30', or leave it empty for "
-            "never"
+            f"baseline_upgrades_reboot_at is {at}; write a time of day in quotes, such as '04:30', or leave it empty "
+            "for never"
         )
     for server in given["baseline_time_servers"]:
         if not SERVER.fullmatch(str(server)):
@@ -73,8 +73,8 @@ def _errors(given: Mapping[str, Any]) -> Iterator[str]:
     for key, value in given["baseline_sysctl_settings"].items():
         if not KEY.fullmatch(str(key)) or "\n" in str(value):
             yield (
-                f"baseline_sysctl_settings has {key!r}; write a setting as sysctl(8) has it and a value of one line, such "
-                "as kernel.yama.ptrace_scope: 0"
+                f"baseline_sysctl_settings has {key!r}; write a setting as sysctl(8) has it and a value of one line, "
+                "such as kernel.yama.ptrace_scope: 0"
             )
 
 

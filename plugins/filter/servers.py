@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -362,6 +362,30 @@ def drain_errors(given: Mapping[str, Any], sites: list[dict[str, Any]]) -> list[
     return found
 
 
+def drains(places: Places, host: str, apps: Iterable[str]) -> list[dict[str, str]]:
+    """Return which edges have to be told, for a host to go away unnoticed, and of which application: those that another
+    host has, too.
+
+    Args:
+        places: See above.
+        host: The application host.
+        apps: Its applications.
+    """
+
+    def servers(edge: str, app: str) -> list[str]:
+        own = edge in places["app"] and app in places["apps"].get(edge, [])
+        return [*behind(places, app), *([edge] if own else [])]
+
+    return [
+        {"edge": edge, "app": app}
+        for edge in places["edge"]
+        for app in apps
+        if app in places["apps"].get(edge, [])
+        and host in behind(places, app)
+        and len(servers(edge, app)) > 1
+    ]
+
+
 def drained(sites: list[dict[str, Any]], host: str, app: str = "") -> list[str]:
     """Return the applications of ``nginx_sites`` that a server has, or the one that is named if it does."""
     return [
@@ -386,6 +410,7 @@ class FilterModule:
             "slipway_databases_on": databases,
             "slipway_drain_errors": drain_errors,
             "slipway_drained": drained,
+            "slipway_drains": drains,
             "slipway_listen": listen,
             "slipway_remote_databases": remote_databases,
             "slipway_place_errors": errors,

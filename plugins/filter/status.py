@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import upkeep  # plugins are in no package
 
 BACKUP_DAYS = 2  # a day and a bit more: one that has failed is told
 PROVEN_DAYS = 2  # and one for each repository of the host: a night proves one of them
@@ -309,6 +315,41 @@ def backed_up(states: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield {**row, "problems": told(backup_problems(row, len(known), wanted))}
 
 
+def kept_up(said: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield hosts that wait for security upgrades or for a reboot.
+
+    Args:
+        said: By host, the result of asking it for both.
+    """
+    for host, look in said.items():
+        found = upkeep.read(str(look.get("stdout", "")))
+        if found["security"] or found["reboot"]:
+            row = {
+                "host": host,
+                "security": [one["name"] for one in found["security"]],
+                "reboot": found["reboot"],
+            }
+            yield {**row, "problems": told(upkeep_problems(row, found))}
+
+
+def upkeep_problems(row: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what a host waits for, and what to do about it."""
+    database = {one["name"] for one in found["database"]} & set(row["security"])
+    if set(row["security"]) - database:
+        yield (
+            f"security upgrades wait: {upkeep.listed(row['security'])}",
+            f"They come by themselves in a day; at once: ansible-playbook playbooks/patch.yml --limit {row['host']}",
+        )
+    if database:
+        fix = f"When a restart suits: ansible-playbook playbooks/upgrade_database.yml --limit {row['host']}"
+        yield "a security upgrade of PostgreSQL waits", fix
+    if row["reboot"]:
+        yield (
+            f"it needs a reboot, for {upkeep.listed(row['reboot'])}",
+            f"When it suits: ansible-playbook playbooks/patch.yml --limit {row['host']}",
+        )
+
+
 def told(found: Iterator[Problem]) -> list[dict[str, str]]:
     """Return problems as they are reported."""
     return [{"seen": seen, "next": fix} for seen, fix in found]
@@ -319,6 +360,7 @@ def report(
     groups: Mapping[str, list[str]],
     edges: Mapping[str, Any] | None = None,
     states: Mapping[str, Any] | None = None,
+    upgrades: Mapping[str, Any] | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """Return all that there is to say, for people and for machines: hosts, applications and backups, with problems.
 
@@ -327,6 +369,7 @@ def report(
         groups: The inventory's groups.
         edges: By edge, the result of looking at what it is told to do: ``nginx active``, and paths.
         states: By host with a database, the result of looking at what its backups have noted.
+        upgrades: By host, the result of asking for pending upgrades and a needed reboot.
     """
     hosts, applications = [], []
     for host, look in (edges or {}).items():
@@ -340,7 +383,12 @@ def report(
             found += told(edge_problems(row, edges or {}))
             applications.append({**row, "problems": found})
     backups = list(backed_up(states or {}))
-    return {"hosts": hosts, "applications": applications, "backups": backups}
+    return {
+        "hosts": hosts,
+        "applications": applications,
+        "backups": backups,
+        "upkeep": list(kept_up(upgrades or {})),
+    }
 
 
 def cells(row: Mapping[str, Any]) -> dict[str, str]:
@@ -412,9 +460,12 @@ def table(said: Mapping[str, list[dict[str, Any]]]) -> str:
         for cell, row in zip([STORED, *kept], [None, *said["backups"]], strict=True):
             lines.append("  ".join(cell[key].ljust(width) for key, width in wide.items()).rstrip())
             lines += explained(row["problems"]) if row else []
-    for host in said["hosts"]:
-        if host["problems"]:
-            lines += ["", host["host"], *explained(host["problems"])]
+    wrong: dict[str, list[dict[str, str]]] = {}
+    for host in [*said["hosts"], *said.get("upkeep", [])]:
+        wrong.setdefault(host["host"], []).extend(host["problems"])
+    for name, problems in wrong.items():
+        if problems:
+            lines += ["", name, *explained(problems)]
     if not rows and not any(host["problems"] for host in said["hosts"]):
         fix = "'make new APP=<name> SOURCE=<where its source is>' writes the entry of one."
         lines.append(f"There is no application. {fix}")

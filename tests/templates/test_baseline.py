@@ -73,10 +73,10 @@ def test_upgrades_come_from_where_they_are_told_to_and_from_nowhere_else(
 ) -> None:
     debians = 'Unattended-Upgrade::Origins-Pattern { "origin=Debian,codename=${distro_codename},label=Debian"; };'
     said = apt(tmp_path, debians, host.render("baseline", UPGRADES))
-    origins = [line for line in said if line.startswith("Unattended-Upgrade::Origins-Pattern:: ")]
-    assert origins == [
-        'Unattended-Upgrade::Origins-Pattern:: "origin=Debian,codename=${distro_codename},label=Debian-Security";',
-        'Unattended-Upgrade::Origins-Pattern:: "origin=Debian,codename=${distro_codename}-security,label=Debian-Security";',
+    name = "Unattended-Upgrade::Origins-Pattern:: "
+    assert [line.removeprefix(name) for line in said if line.startswith(name)] == [
+        '"origin=Debian,codename=${distro_codename},label=Debian-Security";',
+        '"origin=Debian,codename=${distro_codename}-security,label=Debian-Security";',
     ]
     assert 'Unattended-Upgrade::Automatic-Reboot "false";' in said
     assert 'APT::Periodic::Unattended-Upgrade "1";' in said

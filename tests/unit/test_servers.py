@@ -203,6 +203,25 @@ def test_draining_marks_a_server_for_all_that_is_asked_of_it() -> None:
     assert drain.marked(marked, "shop", "a", False) == text
 
 
+@pytest.mark.parametrize(
+    ("groups", "host", "told"),
+    [
+        ({"app": ["a", "b"], "edge": ["e", "f"]}, "a", ["e", "f"]),
+        ({"app": ["a", "b"], "edge": ["a"]}, "b", ["a"]),  # the edge takes over itself
+        ({"app": ["a", "b"], "edge": ["a"]}, "a", []),  # its requests come by its own socket
+        ({"app": ["a"], "edge": ["e"]}, "a", []),  # nobody could
+        ({"app": ["a", "b"]}, "a", []),  # nobody leads
+        ({"app": ["a", "b"], "edge": ["e"]}, "e", []),
+    ],
+)
+def test_a_host_goes_away_unnoticed_where_another_can_take_its_requests(
+    servers: ModuleType, groups: dict[str, Any], host: str, told: list[str]
+) -> None:
+    found = servers.drains(places(**groups), host, ["shop"])
+    assert found == [{"edge": edge, "app": "shop"} for edge in told]
+    assert servers.drains(places(**groups), host, []) == []
+
+
 def test_what_is_drained_must_be_a_server(servers: ModuleType) -> None:
     site = {"apps": [{"name": "shop", "servers": [{"name": "a"}, {"name": "b"}]}]}
     good = {"host": "a", "state": "on", "app": ""}

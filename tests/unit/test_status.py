@@ -334,3 +334,45 @@ def test_each_application_is_asked_by_its_first_domain_and_its_own_health_path(
         {"name": "shop", "host": "a.test", "health": "/up", "site": "shop"},
         {"name": "till", "host": "a.test", "health": "/ready", "site": "shop"},
     ]
+
+
+PENDING = {
+    "stdout": "upgrade libssl3 [3.0.13-1] (3.0.15-1 Debian-Security:12/stable-security [amd64])\r\n"
+    "upgrade tzdata [2024a] (2024b Debian:12.8/stable [all])\r\n"
+    "reboot linux-image-6.1.0-28-amd64\r\n"
+}
+
+
+def test_upgrades_that_wait_and_a_reboot_are_told_below_the_table(status: ModuleType) -> None:
+    upgrades = {"vm1": PENDING, "vm2": {"unreachable": True}}
+    report = status.report({"vm1": look({"shop": SHOP})}, GROUPS, upgrades=upgrades)
+    (row,) = report["upkeep"]
+    assert (row["host"], row["security"]) == ("vm1", ["libssl3"])
+    said = " ".join(status.table(report).split())
+    assert "vm1 security upgrades wait: libssl3." in said
+    assert "playbooks/patch.yml --limit vm1" in said
+    assert "it needs a reboot, for linux-image-6.1.0-28-amd64." in said
+    assert "tzdata" not in said
+
+
+def test_one_of_the_database_is_told_apart(status: ModuleType) -> None:
+    line = "upgrade postgresql-15 [15.8-0] (15.10-0 Debian-Security:12/stable-security [amd64])"
+    report = status.report({}, GROUPS, upgrades={"vm1": {"stdout": line}})
+    (problem,) = report["upkeep"][0]["problems"]
+    assert problem["seen"] == "a security upgrade of PostgreSQL waits"
+    assert "playbooks/upgrade_database.yml --limit vm1" in problem["next"]
+
+
+def test_a_host_is_named_once_whatever_there_is_to_say_of_it(status: ModuleType) -> None:
+    looks = {"vm1": look({"shop": SHOP}) | {"nginx": "failed"}}
+    text = status.table(status.report(looks, GROUPS, upgrades={"vm1": PENDING}))
+    assert [line for line in text.splitlines() if line == "vm1"] == ["vm1"]
+    assert "nginx is failed" in text and "libssl3" in text
+
+
+def test_a_host_that_is_up_to_date_takes_no_line(status: ModuleType) -> None:
+    quiet = {"vm1": {"stdout": "\r\n"}, "vm2": {}}
+    looks = {"vm1": look({"shop": SHOP})}
+    report = status.report(looks, GROUPS, upgrades=quiet)
+    assert report["upkeep"] == []
+    assert status.table(report) == status.table(status.report(looks, GROUPS))

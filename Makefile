@@ -43,7 +43,7 @@ doctor: bootstrap ## check an inventory, and change nothing: make doctor INVENTO
 	@ansible-playbook $(if $(INVENTORY),-i "$(INVENTORY)") playbooks/doctor.yml $(ARGS)
 
 ## Run a playbook on it (ARGS='--check --diff' to look first)
-.PHONY: site deploy rollback maintenance status
+.PHONY: site deploy rollback maintenance status patch audit
 site: bootstrap ## set up everything: site.yml
 	@ansible-playbook site.yml $(ARGS)
 
@@ -58,6 +58,12 @@ maintenance: bootstrap ## a page instead of an application: make maintenance APP
 
 status: bootstrap ## what runs where, and how it is
 	@ansible-playbook playbooks/status.yml $(ARGS)
+
+patch: bootstrap ## security upgrades, host by host, with a reboot where one is needed
+	@ansible-playbook playbooks/patch.yml $(ARGS)
+
+audit: bootstrap ## what an auditor would see, and what is new: .slipway/audit/audit.html
+	@ansible-playbook playbooks/audit.yml $(ARGS)
 
 ## Work on Slipway
 .PHONY: bootstrap check test bench pictures docs lock clean

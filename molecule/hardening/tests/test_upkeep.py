@@ -143,7 +143,7 @@ def test_a_host_that_an_upgrade_breaks_is_the_last_one(
         first.run(f"systemctl start tally@{slot}")
     assert run.returncode != 0
     assert f"{first.name}: tally answers" in said(run) and "where it has answered 200" in said(run)
-    assert "No other host was begun." in said(run)
+    assert "No further host was begun." in said(run)
     assert (installed(first), installed(second)) == ("2.0", "1.0")
 
 

@@ -130,6 +130,11 @@ def bare(address: str) -> str:
     return re.sub(r"//[^/@]*@", "//", address)
 
 
+def loose(options: dict[str, str]) -> str:
+    """Return ``yes`` for a source that takes no signature to be trusted, whichever way it says so."""
+    return "yes" if "yes" in (options.get("trusted"), options.get("allow-insecure")) else ""
+
+
 def sources(folder: Path) -> Iterator[str]:
     """Yield each source of packages: where it is, whether it is trusted without a signature, and by which key it is.
 
@@ -139,7 +144,7 @@ def sources(folder: Path) -> Iterator[str]:
         for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
             if found := ONE_LINE.match(line):
                 options = dict(one.split("=", 1) for one in (found[1] or "").split() if "=" in one)
-                yield f"{bare(found[2])}\t{options.get('trusted', '')}\t{options.get('signed-by', '')}"
+                yield f"{bare(found[2])}\t{loose(options)}\t{options.get('signed-by', '')}"
     for path in sorted((folder / "sources.list.d").glob("*.sources")):
         for stanza in re.split(r"\n\s*\n", path.read_text(errors="replace")):
             # A line that begins with a blank, as those of a key do, goes on with the one before.
@@ -150,7 +155,7 @@ def sources(folder: Path) -> Iterator[str]:
             }
             if fields.get("enabled", "yes").lower() not in ("no", "false", "0"):
                 for address in fields.get("uris", "").split():
-                    yield f"{bare(address)}\t{fields.get('trusted', '')}\t{fields.get('signed-by', '')}"
+                    yield f"{bare(address)}\t{loose(fields)}\t{fields.get('signed-by', '')}"
 
 
 def kernel() -> Iterator[str]:

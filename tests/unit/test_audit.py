@@ -308,6 +308,7 @@ def test_the_module_tells_sources_that_nobody_signs(info: ModuleType, tmp_path: 
     (tmp_path / "sources.list").write_text(
         "# deb http://off.example.org x\ndeb http://deb.example.org trixie main\n"
         "deb [arch=amd64 trusted=yes] file:/srv/newer ./\n"
+        "deb-src [allow-insecure=yes] http://f.example.org ./\n"
         "deb [signed-by=/etc/apt/keyrings/a.asc] https://me:secret@a.example.org stable main\n"
     )
     (parts / "b.sources").write_text(
@@ -319,6 +320,7 @@ def test_the_module_tells_sources_that_nobody_signs(info: ModuleType, tmp_path: 
     assert [(site, trusted, bool(signed)) for site, trusted, signed in found] == [
         ("http://deb.example.org", "", False),
         ("file:/srv/newer", "yes", False),
+        ("http://f.example.org", "yes", False),
         ("https://a.example.org", "", True),
         ("https://b.example.org", "", True),
         ("https://c.example.org", "yes", False),

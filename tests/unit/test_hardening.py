@@ -1,0 +1,37 @@
+"""The table of what came of attacks says nothing that wasn't so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from tests import hardening
+from tests.stack import Stack
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_an_attack_is_refused_only_if_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardening, "attacks", found := {"one": {}, "two": {}})
+    stack = Stack("h1", Path("none.pem"))
+    with hardening.attack(stack, "one"):
+        pass
+    with pytest.raises(ZeroDivisionError), hardening.attack(stack, "two"):
+        _ = 1 / 0
+    assert found == {"one": {"h1": "refused"}, "two": {"h1": "NOT REFUSED"}}
+
+
+def test_each_host_has_a_column_and_what_was_not_asked_of_it_is_empty() -> None:
+    found = {"index": {"bare": "60", "hard": "85"}, "ports": {"hard": "22"}}
+    assert hardening.table(found) == (
+        "| | bare | hard |\n| --- | --- | --- |\n| index | 60 | 85 |\n| ports |  | 22 |"
+    )
+
+
+def test_who_looks_for_the_secret_looks_for_that_of_the_inventory() -> None:
+    inventory = ROOT / "molecule/hardening/inventory/group_vars/all.yml"
+    secrets = yaml.safe_load(inventory.read_text())["apps"]["tally"]["secrets"]
+    # In brackets, so that the command doesn't find itself.
+    looked_for = hardening.TALLYS_SECRET.replace("[", "").replace("]", "")
+    assert looked_for == secrets["TALLY_KEY"] != hardening.TALLYS_SECRET

@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_an_attack_is_refused_only_if_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardening, "attacks", found := {"one": {}, "two": {}})
+    found: hardening.Table = {"one": {}, "two": {}}
+    monkeypatch.setattr(hardening, "attacks", found)
     stack = Stack("h1", Path("none.pem"))
     with hardening.attack(stack, "one"):
         pass

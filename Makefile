@@ -66,7 +66,7 @@ audit: bootstrap ## what an auditor would see, and what is new: .slipway/audit/a
 	@ansible-playbook playbooks/audit.yml $(ARGS)
 
 ## Work on Slipway
-.PHONY: bootstrap check test bench pictures docs lock clean
+.PHONY: bootstrap check test test-metal bench pictures docs lock clean
 bootstrap: ## this machine's tools: Debian packages, and .venv with locked versions
 	@scripts/bootstrap
 
@@ -75,6 +75,9 @@ check: bootstrap ## lint, types, unit tests: no host, two minutes on two cores
 
 test: bootstrap ## everything: check, a real PostgreSQL, every Molecule scenario
 	@scripts/test
+
+test-metal: bootstrap ## what takes a kernel of its own, in QEMU: most of an hour, and test leaves it out
+	@scripts/test-metal
 
 bench: bootstrap ## speed beside what people would use instead, into docs/performance: a quarter of an hour
 	@python tests/bench/speed/run.py $(ARGS)
@@ -94,4 +97,5 @@ endif
 
 clean: ## drop the hosts, their images and all that is generated
 	@tests/hosts/host purge
+	@tests/hosts/machine purge
 	@rm -rf .slipway .venv inventories/local/hosts.yml

@@ -103,7 +103,7 @@ def in_force(stack: Stack) -> None:
     # A name may be a pattern, for all interfaces.
     found = stack.run(f"grep --with-filename '' {' '.join(wanted)}").splitlines()
     for file, _, value in (line.partition(":") for line in found):
-        (expected,) = (each for path, each in wanted.items() if fnmatch(file, path))
+        *_, expected = (each for path, each in wanted.items() if fnmatch(file, path))
         assert value.split() == expected, file
     assert "policy drop" in stack.run("nft list table inet slipway")
 

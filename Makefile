@@ -76,7 +76,7 @@ check: bootstrap ## lint, types, unit tests: no host, two minutes on two cores
 test: bootstrap ## everything: check, a real PostgreSQL, every Molecule scenario
 	@scripts/test
 
-test-metal: bootstrap ## what takes a kernel of its own, in QEMU: most of an hour, and test leaves it out
+test-metal: bootstrap ## what takes a kernel of its own, in QEMU: slow, so test leaves it out
 	@scripts/test-metal
 
 bench: bootstrap ## speed beside what people would use instead, into docs/performance: a quarter of an hour

@@ -73,7 +73,7 @@ bootstrap: ## this machine's tools: Debian packages, and .venv with locked versi
 check: bootstrap ## lint, types, unit tests: no host, two minutes on two cores
 	@scripts/check
 
-test: bootstrap ## everything: check, a real PostgreSQL, every Molecule scenario
+test: bootstrap ## everything: check, a real PostgreSQL, every Molecule scenario but metal
 	@scripts/test
 
 test-metal: bootstrap ## what takes a kernel of its own, in QEMU: slow, so test leaves it out

@@ -40,7 +40,7 @@ PAGES = {"small JSON": "/healthz", "list of 50": "/api/deployments"}
 WAYS = {"with": True, "without": False}
 CLIENTS, SECONDS, WARM_UP = 32, 10, 3
 AIM = 0.97
-TABLE = "table inet slipway"
+FIREWALL, LOADED = "slipway-firewall.service", "nft list table inet slipway"
 
 # What shuts a unit in, or bounds what it may take.
 SANDBOX = re.compile(
@@ -93,16 +93,15 @@ class Switch:
             for path in shown.split()
             if path.startswith("/etc/systemd/system/")
         }
-        self.firewall = STACK.run(f"nft list {TABLE}")
+        assert STACK.host.run(LOADED).rc == 0, "there is no firewall"
         assert any(stripped(text) != text for text in self.files.values()), "there is no sandbox"
 
     def to(self, hardened: bool) -> None:
         """Go over to one way, and wait until it serves."""
         for path, text in self.files.items():
             STACK.run(f"tee '{path}' <<'END'\n{text if hardened else stripped(text)}END")
-        STACK.run(f"nft list {TABLE} >/dev/null 2>&1 && nft delete {TABLE} || true")
-        if hardened:
-            STACK.run(f"nft --file - <<'END'\n{self.firewall}\nEND")
+        STACK.run(f"systemctl {'restart' if hardened else 'stop'} {FIREWALL}")
+        assert (STACK.host.run(LOADED).rc == 0) is hardened
         STACK.run(f"systemctl daemon-reload && systemctl restart {' '.join(self.units)}")
         assert eventually(lambda: STACK.get("https://board.test/readyz").status_code == 200, 30)
 

@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from tests.hardening import attacks, table
+from tests.hardening import attacks, table, verdicts
 from tests.stack import ROOT, Stack, shows_journals
 
 
@@ -23,7 +23,7 @@ pytest_runtest_makereport = shows_journals("tally@*", "probeable@*", "nginx", "p
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what came of each attack."""
-    if attacks:
-        terminalreporter.section("what came of attacks")
-        terminalreporter.line(table(attacks))
+    """Print what came of each attack, and what the reboot took."""
+    if found := {**attacks, **verdicts}:
+        terminalreporter.section("what came of it")
+        terminalreporter.line(table(found))

@@ -221,6 +221,11 @@ def database_leaves(
     return [{"name": "postgresql", "domains": [name], "addresses": [address(places, host)]}]
 
 
+def by_itself(app: App, places: Places, host: str) -> bool:
+    """Tell whether a host's application is one of its own, with an edge and a database that no other host's has."""
+    return host in places["edge"] and database_host(app, places, host) == host
+
+
 def errors(apps: Mapping[str, App], places: Places, host: str) -> list[str]:
     """Return what is wrong with how the inventory places applications on hosts, as far as one host is concerned."""
     found: list[str] = []
@@ -236,7 +241,12 @@ def _host_errors(apps: Mapping[str, App], places: Places, host: str) -> Iterator
     for app in apps.values():
         if app["database"]:
             yield from _database_errors(app, places, host)
-        others = [one for one in places["app"] if app["name"] in places["apps"].get(one, [])]
+        others = [
+            one
+            for one in places["app"]
+            if app["name"] in places["apps"].get(one, [])
+            and not (one != host and by_itself(app, places, one) and by_itself(app, places, host))
+        ]
         if app["secrets_generated"] and len(others) > 1:
             yield (
                 f"apps.{app['name']}.secrets_generated: {', '.join(others)} would each make up their own, and "

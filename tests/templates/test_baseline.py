@@ -115,8 +115,8 @@ def test_apt_trusts_nothing_unsigned_whatever_was_said_before(host: Host, tmp_pa
     ],
 )
 def test_needrestart_restarts_what_loses_nothing(host: Host, unit: str, restarted: bool) -> None:
-    # As needrestart judges: the first pattern that fits, in the order of their texts, or else the opposite of defno. Its
-    # own order is another each time, so no unit is to be left to two patterns that differ.
+    # As needrestart judges: the first pattern that fits, in the order of their texts, or else the opposite of defno.
+    # Its own order is another each time, so no unit is to be left to two patterns that differ.
     judge = (
         "our %nrconf; foreach my $text (@ARGV[1 .. $#ARGV]) { eval $text; die $@ if $@ }"
         " my $restart = !$nrconf{defno};"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,15 @@ def test_who_looks_for_the_secret_looks_for_that_of_the_inventory() -> None:
     # In brackets, so that the command doesn't find itself.
     looked_for = hardening.TALLYS_SECRET.replace("[", "").replace("]", "")
     assert looked_for == secrets["TALLY_KEY"] != hardening.TALLYS_SECRET
+
+
+def test_what_the_secrets_tests_look_for_is_in_the_inventory() -> None:
+    inventory = ROOT / "molecule/hardening/inventory/group_vars/all.yml"
+    keeper = yaml.safe_load(inventory.read_text())["apps"]["keeper"]
+    secrets = (ROOT / "molecule/hardening/tests/test_secrets.py").read_text()
+    found = dict(re.findall(r'^(TOKEN|PASSWORD)\b.*? = "([^"]+)"', secrets, re.M))
+    assert found["PASSWORD"] == keeper["database"]["password"]
+    assert f"'{found['TOKEN']}'" in keeper["secrets"]["TOKEN"]
+    prepared = (ROOT / "molecule/hardening/prepare.yml").read_text()
+    for name in yaml.safe_load(inventory.read_text())["apps"]:
+        assert f"tests/apps/{name} " in prepared, name

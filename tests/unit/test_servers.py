@@ -42,6 +42,22 @@ def test_secrets_that_several_hosts_would_make_up_each_for_itself_are_refused(
     assert servers.errors(filters.validated_apps({"shop": APP}), several, "a") == []
 
 
+def test_hosts_that_have_an_edge_and_a_database_each_are_not_one_service(
+    servers: ModuleType, filters: ModuleType
+) -> None:
+    own = APP | {"secrets_generated": ["KEY"], "database": {"name": "shop"}}
+    apps = filters.validated_apps({"shop": own})
+    assert servers.errors(apps, places(app=["a", "b"], edge=["a", "b"], db=["a", "b"]), "a") == []
+    shared = filters.validated_apps({"shop": own | {"database": {"name": "shop", "host": "a"}}})
+    without = filters.validated_apps({"shop": APP | {"secrets_generated": ["KEY"]}})
+    for several, given in (
+        (places(app=["a", "b"], edge=["a", "b"], db=["a", "b"]), shared),
+        (places(app=["a", "b"], edge=["a", "b"]), without),
+        (places(app=["a", "b"], edge=["a"], db=["a", "b"]), apps),
+    ):
+        assert [one for one in servers.errors(given, several, "a") if "make up their own" in one]
+
+
 @pytest.mark.parametrize(
     ("groups", "host", "listen", "trusted"),
     [

@@ -53,7 +53,7 @@ def inventory() -> Path:
     return ROOT / "molecule/hardening/inventory"
 
 
-pytest_runtest_makereport = shows_journals("tally@*", "probeable@*", "nginx", "ssh")
+pytest_runtest_makereport = shows_journals("tally@*", "keeper@*", "probeable@*", "nginx", "ssh")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

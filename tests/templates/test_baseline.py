@@ -269,6 +269,15 @@ def test_a_container_has_no_audit_log_and_no_modules(host: Host) -> None:
     assert "auditd" in worked_out(host, "__baseline_wanted", **MACHINE, baseline_auditd=True)
 
 
+def test_what_is_watched_is_told_to_nobody(host: Host) -> None:
+    rules = "/etc/audit/rules.d/60-slipway.rules"
+    (found,) = [
+        one for one in worked_out(host, "__baseline_drop_ins", **MACHINE) if one["path"] == rules
+    ]
+    # As auditd's package has its own; the folder is made or mended with the mode that is said here.
+    assert (found["mode"], found["folder_mode"]) == ("0640", "0750")
+
+
 def test_each_drop_in_has_a_template_and_each_template_is_one(host: Host) -> None:
     templates = ROOT / "roles/baseline/templates"
     found = {

@@ -16,10 +16,12 @@ UPGRADE = re.compile(
 SECURITY = "Debian-Security:"
 # The server's packages, which playbooks/upgrade_database.yml upgrades.
 DATABASE = re.compile(r"postgresql(-client)?-[0-9]+")
-# What a restart would cut the run, the sessions or the network off with, and the database. A reboot does all of them.
+# What a restart would cut the run, sessions, guests or the network off with, and the database. A reboot does them all.
 KEPT = re.compile(
     r"postgresql.*|dbus(-broker)?\.service|systemd-logind\.service|systemd-networkd\.service|networking\.service"
-    r"|NetworkManager\.service|ifup@.*|.*getty@.*|user@.*|polkit\.service|(?!.*\.service$).*"
+    r"|NetworkManager\.service|wpa_supplicant.*|ifup@.*|.*getty@.*|user@.*|polkit\.service|(?!.*\.service$).*"
+    r"|(openvpn|wg-quick|tinc|bird|frr|(open|libre|strong)swan).*"
+    r"|(docker|containerd|podman|lxc|libvirt|virtlogd|virtlockd).*"
 )
 SHOWN = 12
 
@@ -51,6 +53,7 @@ def read(said: str, everything: bool = False) -> dict[str, Any]:
     rest = [one for one in upgrades if one not in database]
     wanted = [one for one in rest if everything or one["security"]]
     units = sorted(set(words(said, "restart")))
+    refusing = sorted(set(words(said, "refuses")))
     reboot = " ".join(words(said, "reboot")).split()
     return {
         "upgrades": wanted,
@@ -61,7 +64,7 @@ def read(said: str, everything: bool = False) -> dict[str, Any]:
         "security": [one for one in upgrades if one["security"]],
         "reboot": sorted(set(reboot)) or (["an upgrade"] if words(said, "reboot") else []),
         "restarts": [unit for unit in units if not KEPT.fullmatch(unit)],
-        "kept": [unit for unit in units if KEPT.fullmatch(unit)],
+        "kept": sorted([unit for unit in units if KEPT.fullmatch(unit)] + refusing),
         "blind": bool(words(said, "unknown")),
     }
 

@@ -48,6 +48,7 @@ def test_what_there_is_to_do_is_asked_without_changing_anything(
     apt = f"echo \"$@\" >> {asked}; printf '%s' '{SIMULATED}'"
     programs = {"apt_get": apt, "uname": "echo 0.0-none"}
     if known:
+        programs["systemctl"] = "echo Type=notify"
         programs["needrestart"] = (
             "echo 'NEEDRESTART-KSTA: 1'; echo 'NEEDRESTART-SVC: nginx.service'"
         )
@@ -57,6 +58,47 @@ def test_what_there_is_to_do_is_asked_without_changing_anything(
     assert said[0] == "upgrade libssl3 [1] (2 Debian-Security:12/stable-security [amd64])"
     assert ("restart nginx.service" in said) == known
     assert ("unknown restarts" in said) != known
+
+
+def test_jobs_end_by_themselves_and_what_refuses_a_restart_is_not_forced(
+    host: Host, tmp_path: Path
+) -> None:
+    units = ("nginx.service", "slipway-backup@shop.service", "auditd.service")
+    said = run(
+        tmp_path,
+        script(host, "__upkeep_restarts"),
+        needrestart="; ".join(f"echo 'NEEDRESTART-SVC: {unit}'" for unit in units),
+        systemctl='case "$*" in *backup*) echo Type=oneshot; echo RefuseManualStop=no ;;'
+        " *auditd*) echo Type=forking; echo RefuseManualStop=yes ;;"
+        " *) echo Type=simple; echo RefuseManualStop=no ;; esac",
+    )
+    assert said == ["restart nginx.service", "refuses auditd.service"]
+
+
+@pytest.mark.parametrize(
+    ("there", "running", "newer"),
+    [
+        (["6.1.0-9-amd64", "6.1.0-37-amd64"], "6.1.0-9-amd64", "6.1.0-37-amd64"),
+        (["6.1.0-9-amd64", "6.1.0-37-amd64"], "6.1.0-37-amd64", ""),
+        # Another flavour is another boot loader's choice, or it would ask for a reboot for ever.
+        (["6.12.48+deb13-amd64", "6.12.48+deb13-cloud-amd64"], "6.12.48+deb13-amd64", ""),
+        (["6.12.48+deb13-amd64", "6.12.50+deb13-cloud-amd64"], "6.12.48+deb13-amd64", ""),
+        (["6.12.48+deb13-cloud-amd64"], "6.12.9+deb13-cloud-amd64", "6.12.48+deb13-cloud-amd64"),
+        (["6.12.48+deb13-amd64"], "5.4.0-somebody-elses", ""),  # in a container
+        ([], "6.1.0-9-amd64", ""),
+    ],
+)
+def test_a_newer_kernel_is_one_of_the_same_flavour(
+    host: Host, tmp_path: Path, there: list[str], running: str, newer: str
+) -> None:
+    boot = tmp_path / "boot"
+    boot.mkdir()
+    for name in there:
+        (boot / f"vmlinuz-{name}").touch()
+    text = script(host, "__upkeep_look", __upkeep_boot=str(boot))
+    said = run(tmp_path, text, apt_get="true", uname=f"echo {running}")
+    kernels = [line for line in said if "linux-image" in line]
+    assert kernels == ([f"reboot linux-image-{newer}"] if newer else [])
 
 
 def test_applications_are_asked_on_their_own_sockets(host: Host, tmp_path: Path) -> None:

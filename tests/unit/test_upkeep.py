@@ -26,6 +26,9 @@ restart nginx.service\r
 restart postgresql@15-main.service\r
 restart shop@blue.service\r
 restart systemd-manager\r
+restart docker.service\r
+restart wg-quick@wg0.service\r
+refuses auditd.service\r
 """
 QUIET: dict[str, Any] = {
     "check": False,
@@ -64,7 +67,14 @@ def test_security_upgrades_are_told_from_others_and_the_database_from_both(
 def test_what_would_cut_the_run_off_and_the_database_are_not_restarted(upkeep: ModuleType) -> None:
     plan = upkeep.read(LOOK)
     assert plan["restarts"] == ["cron.service", "nginx.service", "shop@blue.service"]
-    assert plan["kept"] == ["dbus.service", "postgresql@15-main.service", "systemd-manager"]
+    assert plan["kept"] == [
+        "auditd.service",
+        "dbus.service",
+        "docker.service",
+        "postgresql@15-main.service",
+        "systemd-manager",
+        "wg-quick@wg0.service",
+    ]
 
 
 def test_a_reboot_is_told_with_what_it_is_for(upkeep: ModuleType) -> None:
@@ -106,7 +116,7 @@ def test_what_was_done_is_told(upkeep: ModuleType) -> None:
     assert "it needs a reboot, for libc6, linux-image-6.1.0-28-amd64" in text
     assert "a minor version of PostgreSQL waits for playbooks/upgrade_database.yml." in text
     assert "2 upgrades are not about security; -e all=true" in text
-    assert "until a reboot: dbus.service" in text
+    assert "until a reboot: auditd.service, dbus.service" in text
 
 
 def test_a_reboot_has_restarted_everything(upkeep: ModuleType) -> None:

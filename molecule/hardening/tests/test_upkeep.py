@@ -10,34 +10,8 @@ from pathlib import Path
 import pytest
 from tests.sql import answer
 from tests.stack import Stack, changes, eventually, play, said
+from tests.upgrades import REPOSITORY, WITHDRAWN, at_upgrade, installed, security_upgrade
 
-# A repository as Debian's security team has one, with a package whose script runs what is in /root/at-upgrade.
-REPOSITORY = r"""
-set -eu
-rm -rf /srv/security && mkdir -p /srv/security && cd /srv/security
-codename=$(. /etc/os-release; echo $VERSION_CODENAME)
-for version in 1.0 2.0; do
-  mkdir -p tree/DEBIAN
-  printf 'Package: harmless\nVersion: %s\nArchitecture: all\nMaintainer: N <n@example.org>\nDescription: none\n' \
-    $version > tree/DEBIAN/control
-  printf '#!/bin/sh\n[ ! -x /root/at-upgrade ] || /root/at-upgrade\n' > tree/DEBIAN/postinst
-  chmod 0755 tree tree/DEBIAN tree/DEBIAN/postinst
-  dpkg-deb --root-owner-group -Znone -b tree harmless_$version.deb >/dev/null
-  rm -r tree
-done
-dpkg -i harmless_1.0.deb >/dev/null
-{ dpkg-deb -f harmless_2.0.deb; echo "Filename: ./harmless_2.0.deb"; echo "Size: $(stat -c %s harmless_2.0.deb)"
-  echo "SHA256: $(sha256sum harmless_2.0.deb | cut -d ' ' -f 1)"; } > Packages
-{ printf 'Origin: Debian\nLabel: Debian-Security\nSuite: stable-security\nCodename: %s-security\n' $codename
-  printf 'Date: %s\nSHA256:\n' "$(date -uR)"
-  echo " $(sha256sum Packages | cut -d ' ' -f 1) $(stat -c %s Packages) Packages"; } > Release
-echo "deb [trusted=yes] file:/srv/security ./" > /etc/apt/sources.list.d/security-test.list
-apt-get update -qq
-"""
-NO_REPOSITORY = r"""
-rm -rf /srv/security /etc/apt/sources.list.d/security-test.list /root/at-upgrade
-dpkg --purge harmless >/dev/null 2>&1; apt-get update -qq
-"""
 # A service whose program is no more, as that of one whose package was upgraded.
 OUTDATED = r"""
 set -eu
@@ -49,11 +23,6 @@ mv /usr/local/bin/held.new /usr/local/bin/held
 NOT_OUTDATED = """
 systemctl stop held; rm -f /run/systemd/system/held.service /usr/local/bin/held*; systemctl daemon-reload
 """
-
-
-def installed(stack: Stack) -> str:
-    """Return the version of the package that has an upgrade."""
-    return stack.run("dpkg-query --show --showformat '${Version}' harmless")
 
 
 def process(stack: Stack, unit: str) -> str:
@@ -69,11 +38,8 @@ def started(stack: Stack) -> str:
 @pytest.fixture
 def pending(stacks: list[Stack]) -> Iterator[None]:
     """Have a security upgrade come out, on every host."""
-    for stack in stacks:
-        stack.run(REPOSITORY)
-    yield
-    for stack in stacks:
-        stack.host.run(NO_REPOSITORY)
+    with security_upgrade(*stacks):
+        yield
 
 
 @pytest.fixture
@@ -109,17 +75,17 @@ def test_what_waits_is_told_foreseen_installed_and_then_there(
 ) -> None:
     only = f"--limit={stack.name}"
     status = play("playbooks/status.yml", inventory, only)
-    assert re.search(r"security upgrades wait: [^.]*harmless", said(status)), status.stdout[-3000:]
+    assert re.search(r"security upgrades wait: harmless\b", said(status)), status.stdout[-3000:]
 
     checked = play("playbooks/patch.yml", inventory, only, "--check")
     assert checked.returncode == 0, checked.stdout[-4000:]
-    assert re.search(r"upgraded would be: .*harmless 2\.0", said(checked))
+    assert re.search(r"upgraded would be: harmless 2\.0", said(checked))
     assert installed(stack) == "1.0"
 
     before = started(stack)
     run = play("playbooks/patch.yml", inventory, only, "-e", "reboot=never")
     assert run.returncode == 0, run.stdout[-4000:]
-    assert re.search(r"upgraded were: .*harmless 2\.0", said(run))
+    assert re.search(r"upgraded were: harmless 2\.0", said(run))
     assert installed(stack) == "2.0"
     assert started(stack) == before
     assert stack.get("https://tally.test/readyz").status_code == 200
@@ -134,9 +100,7 @@ def test_a_host_that_an_upgrade_breaks_is_the_last_one(
 ) -> None:
     first, second = stacks
     slot = first.run("readlink /srv/tally/live").strip().rpartition("/")[2]
-    first.run(
-        f"printf '#!/bin/sh\\nsystemctl stop tally@{slot}\\n' > /root/at-upgrade; chmod 0755 /root/at-upgrade"
-    )
+    at_upgrade(first, f"systemctl stop tally@{slot}")
     try:
         run = play("playbooks/patch.yml", inventory, "-e", "reboot=never")
     finally:
@@ -158,7 +122,7 @@ def test_what_runs_an_old_program_is_restarted_by_the_playbook_alone(
     assert "held.service" in said(checked) and process(stack, "held") == outdated
     run = play("playbooks/patch.yml", inventory, f"--limit={stack.name}", "-e", "reboot=never")
     assert run.returncode == 0, run.stdout[-4000:]
-    assert re.search(r"restarted were: [^.]*held\.service", said(run))
+    assert re.search(r"restarted were: .*?\bheld\.service", said(run))
     assert process(stack, "held") != outdated
     assert started(stack) == before
 
@@ -175,7 +139,9 @@ def test_without_our_drop_in_it_would_be_restarted_at_once(stack: Stack, outdate
 
 def test_a_reboot_is_told_and_foreseen_and_not_done_unasked(stack: Stack, inventory: Path) -> None:
     only = f"--limit={stack.name}"
-    boot = stack.run("cat /proc/sys/kernel/random/boot_id; stat --format=%Y /proc/1")
+    # A container has the machine's boot_id, but a systemd of its own.
+    ask = "systemctl show --property UserspaceTimestampMonotonic --value"
+    boot = stack.run(ask)
     stack.run("touch /run/reboot-required; echo libc6 > /run/reboot-required.pkgs")
     try:
         status = play("playbooks/status.yml", inventory, only)
@@ -186,7 +152,7 @@ def test_a_reboot_is_told_and_foreseen_and_not_done_unasked(stack: Stack, invent
     assert "it needs a reboot, for libc6" in said(status)
     assert "it would be rebooted." in said(checked)
     assert run.returncode == 0 and "run it again without -e reboot=never" in said(run)
-    assert stack.run("cat /proc/sys/kernel/random/boot_id; stat --format=%Y /proc/1") == boot
+    assert stack.run(ask) == boot
     refused = play("playbooks/patch.yml", inventory, only, "-e", "reboot=perhaps")
     assert refused.returncode != 0 and "reboot: is perhaps" in said(refused)
 
@@ -206,7 +172,7 @@ def test_packages_that_nobody_signed_are_refused(stack: Stack) -> None:
         stack.host.run("apt-get install --yes harmless")
         assert installed(stack) == "1.0"
     finally:
-        stack.host.run(f"rm -f {loose}; {NO_REPOSITORY}")
+        stack.host.run(f"rm -f {loose}; {WITHDRAWN}")
 
 
 # --- What the host tells, and lets others do ------------------------------------------------------
@@ -216,7 +182,10 @@ def test_nobody_talks_the_host_into_another_route(stack: Stack) -> None:
     for setting in ("accept_redirects", "send_redirects", "accept_source_route"):
         values = stack.run(f"cat /proc/sys/net/ipv4/conf/*/{setting}").split()
         assert values and set(values) == {"0"}, setting
-    assert set(stack.run("cat /proc/sys/net/ipv6/conf/*/accept_redirects").split()) == {"0"}
+    # Where there is no IPv6, there is nothing to be talked into.
+    assert set(stack.host.run("cat /proc/sys/net/ipv6/conf/*/accept_redirects").stdout.split()) <= {
+        "0"
+    }
 
 
 def test_a_container_s_role_leaves_the_machine_s_kernel_alone(stack: Stack) -> None:
@@ -283,7 +252,11 @@ def test_each_switch_is_one(stack: Stack, inventory: Path) -> None:
         assert run.returncode == 0, run.stdout[-4000:]
         assert not [path for path in DROP_INS if stack.host.run(f"test -e {path}").rc == 0]
         assert stack.run("cat /etc/issue.net") == f"{SWITCHED['baseline_banner']}\n"
-        assert stack.run("su - deploy --shell /bin/bash --command umask").strip() == "0022"
+        # Debian's own: of 13's pam_umask, one whose group is his own lets it write.
+        assert stack.run("su - deploy --shell /bin/bash --command umask").strip() in (
+            "0022",
+            "0002",
+        )
         again = play("site.yml", inventory, only, *given)
         assert changes(again)[stack.name] == 0, again.stdout[-4000:]
     finally:

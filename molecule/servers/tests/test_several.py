@@ -12,6 +12,7 @@ import pytest
 from tests.hits import INVENTORY, asked, driven, failed_gets, received, served, unchanged
 from tests.load import Source
 from tests.stack import ROOT, Stack, eventually, play, said
+from tests.upgrades import at_upgrade, installed, security_upgrade
 
 
 def everywhere(edge: Stack, times: int = 40) -> bool:
@@ -122,6 +123,24 @@ def test_drained_a_host_ends_what_it_has_begun_and_gets_nothing_new(
         assert "srvapp1" in asked(edge, 12)
     assert traffic.failed == 0, traffic.failures()
     assert len(slow) == 12 and Counter(slow)["srvapp1"] > 0, slow
+
+
+def test_patched_one_after_the_other_they_lose_no_request(edge: Stack, stacks: list[Stack]) -> None:
+    assert eventually(lambda: everywhere(edge), 30)
+    pair = stacks[:2]
+    only = f"--limit={','.join(stack.name for stack in pair)}"
+    with security_upgrade(*pair):
+        for stack in pair:
+            # As an upgrade of its own would, and for longer than the edge would wait for an answer unnoticed.
+            slot = stack.run("readlink /srv/hits/live").strip().rpartition("/")[2]
+            at_upgrade(stack, f"systemctl stop hits@{slot}; sleep 3; systemctl start hits@{slot}")
+        with driven("two of three patched, one after the other", edge, stacks) as traffic:
+            run = play("playbooks/patch.yml", INVENTORY, only, "-e", "reboot=never")
+        assert run.returncode == 0, run.stdout[-6000:]
+        assert [installed(stack) for stack in pair] == ["2.0", "2.0"]
+    assert traffic.failed == 0, traffic.failures()
+    assert said(run).count("srvedge sent it no requests meanwhile.") >= len(pair)
+    assert eventually(lambda: everywhere(edge), 30)
 
 
 def test_what_is_drained_stays_so_over_runs_and_reboots_and_status_tells(edge: Stack) -> None:

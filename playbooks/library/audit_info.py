@@ -158,23 +158,30 @@ def sources(folder: Path) -> Iterator[str]:
                     yield f"{bare(address)}\t{loose(fields)}\t{fields.get('signed-by', '')}"
 
 
+def place(key: str) -> str:
+    """Return where below /proc/sys a setting is: of dots and slashes the first that comes parts its names."""
+    first = next((character for character in key if character in "./"), ".")
+    return key.translate(str.maketrans("./", "/.")) if first == "." else key
+
+
 def kernel() -> Iterator[str]:
     """Yield settings of the kernel that aren't as the role baseline has written: key, value wanted, value that is."""
     try:
         lines = SYSCTL.read_text().splitlines()
     except OSError:
         return
-    for line in lines:
-        key, equals, wanted = line.partition(" = ")
-        if not equals or line.startswith("#"):
+    told: dict[Path, str] = {}
+    settings = [line.split(" = ", 1) for line in lines if " = " in line and line[0] != "#"]
+    # As systemd takes them: what is said of one counts, whatever a pattern says of all.
+    for key, wanted in sorted(settings, key=lambda one: "*" not in one[0]):
+        told |= dict.fromkeys(Path("/proc/sys").glob(place(key)), wanted.strip())
+    for path, wanted in sorted(told.items()):
+        try:
+            value = " ".join(path.read_text().split())
+        except OSError:
             continue
-        for path in sorted(Path("/proc/sys").glob(key.replace(".", "/"))):
-            try:
-                value = " ".join(path.read_text().split())
-            except OSError:
-                continue
-            if value != wanted.strip():
-                yield f"{str(path.relative_to('/proc/sys')).replace('/', '.')}\t{wanted.strip()}\t{value}"
+        if value != wanted:
+            yield f"{str(path.relative_to('/proc/sys')).replace('/', '.')}\t{wanted}\t{value}"
 
 
 def main() -> None:

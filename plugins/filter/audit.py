@@ -232,8 +232,13 @@ def problems(row: Mapping[str, Any]) -> Iterator[Problem]:
             ended = f"ended {-one['days']} d ago"
             when = ended if one["days"] < 0 else f"ends in {one['days']} d"
             yield f"the certificate {one['path']} {when}", "Renew it: ansible-playbook site.yml"
-    if upgrades["security"]:
-        yield f"security upgrades wait: {upkeep.listed(upgrades['security'])}", patch
+    if others := [one for one in upgrades["security"] if not upkeep.DATABASE.fullmatch(one)]:
+        yield f"security upgrades wait: {upkeep.listed(others)}", patch
+    if others != upgrades["security"]:
+        fix = (
+            f"When a restart suits: ansible-playbook playbooks/upgrade_database.yml --limit {host}"
+        )
+        yield "a security upgrade of PostgreSQL waits", fix
     if upgrades["reboot"]:
         yield f"it needs a reboot, for {upkeep.listed(upgrades['reboot'])}", patch
     elif upgrades["restarts"]:

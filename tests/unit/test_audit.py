@@ -154,6 +154,14 @@ def test_our_own_checks_see_what_is_wrong(audit: ModuleType, seen: str) -> None:
     assert len(problems) == 10
 
 
+def test_the_database_s_own_upgrade_has_a_playbook_of_its_own(audit: ModuleType) -> None:
+    waits = "upgrade postgresql-15 [15.8-0] (15.10-0 Debian-Security:12/stable-security [amd64])\n"
+    (found,) = audit.audit({"vm1": {"looks": CLEAN | {"upgrades": waits}}}, {}, AT)["hosts"]
+    (problem,) = found["problems"]
+    assert problem["seen"] == "a security upgrade of PostgreSQL waits"
+    assert "playbooks/upgrade_database.yml --limit vm1" in problem["next"]
+
+
 def test_a_clean_host_has_no_problem(audit: ModuleType) -> None:
     (found,) = audit.audit({"vm1": {"looks": CLEAN}}, {}, AT)["hosts"]
     assert found["problems"] == []
@@ -298,6 +306,11 @@ def test_the_module_asks_the_kernel_what_it_was_told(
     conf.write_text("# why\nkernel.ostype = Other\nkernel.osty*e = Linux\nno.such.key = 1\n")
     monkeypatch.setattr(info, "SYSCTL", conf)
     assert list(info.kernel()) == ["kernel.ostype\tOther\tLinux"]
+    # One that has its own is no exception to be told, and a name may have a dot in it.
+    conf.write_text("kernel.ostype = Linux\nkernel.osty*e = Other\nkernel/ostype = Linux\n")
+    assert list(info.kernel()) == []
+    assert info.place("net.ipv4.conf.eth0/1.rp_filter") == "net/ipv4/conf/eth0.1/rp_filter"
+    assert info.place("net/ipv4/conf/eth0.1/rp_filter") == "net/ipv4/conf/eth0.1/rp_filter"
     monkeypatch.setattr(info, "SYSCTL", tmp_path / "none")
     assert list(info.kernel()) == []
 

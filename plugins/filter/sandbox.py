@@ -1,7 +1,7 @@
 """What keeps an application's processes to what is theirs: systemd's directives, their defaults and what they take.
 
 One table for the unit, for what runs once in a release (``systemd-run``), for the checks of ``apps.<app>.sandbox`` and
-for ``docs/hardening-sandbox.md``. What an application says comes after what is said for it, as in a drop-in: the last
+for ``docs/hardening.md``. What an application says comes after what is said for it, as in a drop-in: the last
 word counts, and lists grow.
 """
 

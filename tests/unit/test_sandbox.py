@@ -11,7 +11,7 @@ import pytest
 
 from .conftest import load
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs/hardening-sandbox.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs/hardening.md"
 
 
 @pytest.fixture(scope="module")

@@ -362,6 +362,16 @@ def test_one_of_the_database_is_told_apart(status: ModuleType) -> None:
     assert problem["seen"] == "a security upgrade of PostgreSQL waits"
     assert "playbooks/upgrade_database.yml --limit vm1" in problem["next"]
 
+    # Beside others it is named in its own line alone.
+    both = {"vm1": {"stdout": f"{PENDING['stdout']}{line}"}}
+    (row,) = status.report({}, GROUPS, upgrades=both)["upkeep"]
+    assert row["security"] == ["libssl3", "postgresql-15"]
+    assert [one["seen"] for one in row["problems"]] == [
+        "security upgrades wait: libssl3",
+        "a security upgrade of PostgreSQL waits",
+        "it needs a reboot, for linux-image-6.1.0-28-amd64",
+    ]
+
 
 def test_a_host_is_named_once_whatever_there_is_to_say_of_it(status: ModuleType) -> None:
     looks = {"vm1": look({"shop": SHOP}) | {"nginx": "failed"}}

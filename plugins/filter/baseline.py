@@ -18,7 +18,10 @@ UMASK = re.compile(r"0?[0-7]{3}")
 
 
 def sysctl(
-    settings: list[dict[str, Any]], given: Mapping[str, Any], container: bool
+    settings: list[dict[str, Any]],
+    given: Mapping[str, Any],
+    container: bool,
+    shares_network: bool = False,
 ) -> list[dict[str, Any]]:
     """Return what the kernel is told.
 
@@ -26,6 +29,7 @@ def sysctl(
         settings: Each with ``key``, ``value`` and perhaps ``why``.
         given: What an inventory says besides, or otherwise; a setting whose value is empty is left out.
         container: Whether the host is one, whose kernel is somebody else's.
+        shares_network: Whether its network is somebody else's, too.
     """
     kept = [{**one, "value": given.get(one["key"], one["value"])} for one in settings]
     known = {one["key"] for one in settings}
@@ -33,7 +37,8 @@ def sysctl(
     return [
         one
         for one in kept
-        if str(one["value"]) != "" and (not container or one["key"].startswith(OWN))
+        if str(one["value"]) != ""
+        and (not container or (one["key"].startswith(OWN) and not shares_network))
     ]
 
 

@@ -12,7 +12,7 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
-from .conftest import ROOT, Host, trusted
+from .conftest import ROOT, Host, read, trusted
 
 UPGRADES = "etc/apt/apt.conf.d/60slipway-upgrades.j2"
 TRUST = "etc/apt/apt.conf.d/99slipway-trust.j2"
@@ -153,6 +153,33 @@ def test_nothing_that_containers_ipv6_or_the_database_live_by_is_set(host: Host)
 def test_a_container_leaves_the_machine_s_kernel_alone(host: Host) -> None:
     told = settings(host.render("baseline", SYSCTL, **CONTAINER))
     assert told and all(key.startswith(("net.ipv4.", "net.ipv6.")) for key in told)
+    # And the machine's network, where it is in that.
+    shared = {"stdout": "container podman\r\nnetwork of the machine\r\n"}
+    assert settings(host.render("baseline", SYSCTL, __baseline_look=shared)) == {}
+    machine = {"stdout": "container none\r\nnetwork of the machine\r\n"}
+    assert "kernel.sysrq" in settings(host.render("baseline", SYSCTL, __baseline_look=machine))
+
+
+@pytest.mark.parametrize("state", ["static", "masked", "masked-runtime"])
+def test_where_nothing_tells_the_kernel_a_run_says_so_and_goes_on(host: Host, state: str) -> None:
+    tasks: Any = read(ROOT / "roles/baseline/handlers/main.yml")
+    when = {one["name"]: one["when"] for one in tasks if "when" in one}
+    look = {"stdout": f"container podman\r\nsysctl {state}\r\n"}
+
+    def comes(handler: str, *changed: str) -> bool:
+        given = {"__baseline_look": look, "__baseline_changed": list(changed)}
+        templar = Templar(
+            DataLoader(), host.variables("baseline") | {"slipway_installed": []} | given
+        )
+        wanted = when[handler] if isinstance(when[handler], list) else [when[handler]]
+        return all(templar.evaluate_conditional(trust_as_template(one)) for one in wanted)
+
+    path = f"/{SYSCTL.removesuffix('.j2')}"
+    assert comes("Set what the kernel is told", path) is (state == "static")
+    assert comes("Say that nothing tells the kernel", path) is (state != "static")
+    assert not comes("Set what the kernel is told") and not comes(
+        "Say that nothing tells the kernel"
+    )
 
 
 def test_an_inventory_has_the_last_word_on_the_kernel(host: Host) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
 from .conftest import Host
 
@@ -110,6 +112,67 @@ def test_sshd_reads_the_drop_in(host: Host, tmp_path: Path) -> None:
     )
     if host.debian == "12":  # a newer sshd knows what an older one does; not the other way round
         assert said.returncode == 0, said.stderr
+
+
+def worked_out(host: Host, name: str, **given: Any) -> Any:
+    """Return a variable of the role."""
+    templar = Templar(DataLoader(), host.variables("ssh") | given)
+    return templar.template(trust_as_template(f"{{{{ {name} }}}}"))
+
+
+@pytest.mark.skipif(not Path("/usr/sbin/sshd").exists(), reason="this machine has no sshd")
+@pytest.mark.parametrize(
+    ("before", "lost"),
+    [
+        ("", ""),
+        ("ListenAddress 127.0.0.1\nAllowUsers deploy\nPrintMotd no", ""),
+        ("PasswordAuthentication yes", "passwordauthentication no"),
+        ("x11forwarding yes\nMaxAuthTries 9", "maxauthtries 4;x11forwarding no"),
+        ("Ciphers +aes128-cbc", "ciphers "),
+    ],
+)
+def test_what_others_say_before_is_noticed_whatever_it_is_about(
+    host: Host, tmp_path: Path, before: str, lost: str
+) -> None:
+    if host.debian != "12":  # a newer sshd knows what an older one does; not the other way round
+        pytest.skip("the same lines")
+    key, drop_in, main = (tmp_path / name for name in ("key", "drop-in.conf", "sshd_config"))
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    text = host.render("ssh", DROP_IN, __ssh_look={"stdout": ""}, ssh_allow_users=["ada"])
+    drop_in.write_text(text.replace("/etc/ssh/ssh_host_ed25519_key", str(key)))
+    main.write_text(f"{before}\nInclude {drop_in}\nPasswordAuthentication yes\n")
+    script = worked_out(
+        host,
+        "__ssh_reload",
+        __ssh_drop_in=str(drop_in),
+        __ssh_before=str(tmp_path / "before.conf"),
+        __ssh_look={"stdout": ""},
+    )
+    script = script.replace("sshd -t\n", f"sshd -t -f {main}\n").replace(
+        "sshd -T >", f"sshd -T -f {main} >"
+    )
+    # Up to where sshd itself would be told.
+    said = subprocess.run(
+        ["sh", "-euc", script.partition("systemctl")[0]], capture_output=True, text=True, check=False
+    )
+    assert said.returncode == bool(lost), said.stderr
+    assert (f"What others say counts instead of: {lost}" in said.stderr) == bool(lost), said.stderr
+
+
+def test_sshd_has_to_listen_on_each_port_that_it_is_told(host: Host) -> None:
+    way_in = {"user": "deploy", "client": "198.51.100.7", "port": "22"}
+    look = {"stdout": ""}
+    given: dict[str, Any] = {"ssh_port": 2222, "slipway_way_in": way_in, "__ssh_look": look}
+    assert "for port in 2222 22; do" in worked_out(host, "__ssh_reload", **given)
+    off = worked_out(host, "__ssh_reload", ssh_enabled=False, **given)
+    assert "for port in ; do" in off and "sshd -T" not in off
+    subprocess.run(["sh", "-n"], input=off, text=True, check=True)
+
+
+def test_the_way_back_and_the_way_there_are_one_line_each_of_the_shell(host: Host) -> None:
+    back = worked_out(host, "__ssh_back")
+    # It is the argument of sh -c, in single quotes.
+    assert "'" not in back and "\n" not in back.strip()
 
 
 @pytest.mark.skipif(not shutil.which("visudo"), reason="this machine has no sudo")

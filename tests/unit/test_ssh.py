@@ -76,6 +76,63 @@ def test_who_is_allowed_is_not_shut_out(ssh: ModuleType, allowed: list[str]) -> 
     assert ssh.shut_out("deploy", [], allowed, "none") == []
 
 
+OURS = "sudo: ours, of 1\r\n"
+
+
+@pytest.mark.parametrize(
+    ("look", "users", "wrong"),
+    [
+        (OURS, [], "it becomes root by ssh_users alone"),
+        (OURS, [{"name": "deploy"}], "it becomes root by ssh_users alone"),
+        (OURS, [{"name": "deploy", "sudo": "none"}], "it becomes root by ssh_users alone"),
+        (OURS, [{"name": "deploy", "sudo": "without_password"}], ""),
+        # It asks for a password already: whoever runs this gives one.
+        (OURS, [{"name": "deploy", "sudo": "with_password"}], ""),
+        ("sudo: ours, of 2\r\n", [], ""),
+        ("", [], ""),
+        ("sudo: no password\r\n", [{"name": "deploy", "sudo": "with_password"}], "sudo asks it"),
+    ],
+)
+def test_whoever_runs_this_goes_on_becoming_root(
+    ssh: ModuleType, look: str, users: list[dict[str, Any]], wrong: str
+) -> None:
+    found = ssh.shut_out("deploy", users, [], "key", f"{SOUND}{look}")
+    assert [one[: len(wrong)] for one in found] == ([wrong] if wrong else [])
+    assert ssh.shut_out("root", [], [], "key", SOUND) == []
+
+
+MOVED = f"{SOUND}opened: 2222\r\n"
+
+
+@pytest.mark.parametrize(
+    ("look", "port", "used", "first"),
+    [
+        (MOVED, 0, 2222, "22"),
+        (f"{MOVED}listens: /etc/ssh/sshd_config:Port 2200\r\n", 0, 2222, "2200"),
+        (f"{MOVED}listens: /etc/ssh/sshd_config:Port 2222\r\n", 0, 2222, ""),
+        (f"{MOVED}listens: /etc/ssh/sshd_config:  port=2222\r\n", 0, 2222, ""),
+        (f"{MOVED}listens: /etc/ssh/sshd_config:ListenAddress [::]:2222\r\n", 0, 2222, ""),
+        (f"{MOVED}opened: 22\r\n", 0, 22, ""),
+        (MOVED, 2222, 2222, ""),
+        (MOVED, 22, 2222, ""),
+        (SOUND, 0, 2222, ""),
+    ],
+)
+def test_the_port_in_use_is_not_closed_by_saying_nothing_of_it(
+    ssh: ModuleType, look: str, port: int, used: int, first: str
+) -> None:
+    found = ssh.port_errors(look, port, used, DROP_IN)
+    assert [f"set ssh_port to {first} and run, then" in one for one in found] == [True] * bool(
+        first
+    )
+
+
+def test_users_of_packages_and_applications_are_not_removed(ssh: ModuleType) -> None:
+    look = f"{SOUND}number of postgres: 101\r\nnumber of ada: 1000\r\n"
+    (found,) = ssh.not_people(look, ["ada", "postgres", "gone"])
+    assert found.startswith("ssh_users has postgres as absent, and on this host")
+
+
 @pytest.mark.parametrize(
     ("look", "port", "wrong"),
     [

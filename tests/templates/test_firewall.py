@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
 from .conftest import Host
 
@@ -104,6 +106,10 @@ def test_ipv6_has_its_neighbours_and_its_router(host: Host) -> None:
     text = host.render("firewall", RULES, **LEAST)
     for needed in ("nd-neighbor-solicit", "nd-neighbor-advert", "nd-router-advert"):
         assert needed in text
+    # A guest's first question is for its router, which is this host.
+    assert any(
+        "nd-router-solicit" in line for line in chain(host.render("firewall", RULES), "guests")
+    )
 
 
 def test_other_rules_have_another_name(host: Host) -> None:
@@ -152,3 +158,55 @@ def test_systemd_has_no_complaint_about_the_unit(host: Host, tmp_path: Path) -> 
         ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False
     )
     assert [line for line in said.stderr.splitlines() if unit.name in line] == []
+
+
+SHARED = "container: docker\r\nnetwork: of the machine\r\n"
+OWN = "container: docker\r\n"
+MACHINE = "container: none\r\nnetwork: of the machine\r\n"
+
+
+@pytest.mark.parametrize(("look", "refused"), [(SHARED, True), (OWN, False), (MACHINE, False)])
+def test_a_container_in_the_machines_network_does_not_filter_for_the_machine(
+    host: Host, look: str, refused: bool
+) -> None:
+    task, given = "Refuse to filter what comes in to somebody else", {"stdout": look}
+    assert host.refuses("firewall", task, __firewall_look=given) is refused
+    assert not host.refuses("firewall", task, __firewall_look=given, firewall_enabled=False)
+
+
+@pytest.mark.parametrize(
+    ("look", "left"),
+    [
+        (MACHINE, False),
+        (f"{MACHINE}loaded: a table\r\n", True),
+        (f"{MACHINE}{'a' * 64}  /etc/slipway/firewall.nft\r\n", True),
+        # The machine's own table stays; what lies in the container itself is its own.
+        (f"{SHARED}loaded: a table\r\n", False),
+        (f"{SHARED}{'a' * 64}  /etc/slipway/firewall.nft\r\n", True),
+    ],
+)
+def test_what_is_taken_away_is_ones_own(host: Host, look: str, left: bool) -> None:
+    templar = Templar(
+        DataLoader(), host.variables("firewall") | {"__firewall_look": {"stdout": look}}
+    )
+    assert templar.template(trust_as_template("{{ __firewall_left }}")) is left
+
+
+@pytest.mark.parametrize(
+    ("given", "ports"),
+    [
+        ({}, []),
+        ({"ssh_port": 2222}, [2222]),
+        ({"ssh_port": 2222, "ssh_enabled": False}, []),
+        ({"hostvars": {"host1": {"firewall_ssh_ports": [2200]}}}, [2200]),
+        (
+            {"hostvars": {"host1": {"firewall_ssh_ports": [2200]}}, "ssh_port": 2222},
+            [2200, 2222],
+        ),
+    ],
+)
+def test_ports_of_ssh_are_those_of_the_inventory_and_the_one_that_sshd_is_given(
+    host: Host, given: dict[str, Any], ports: list[int]
+) -> None:
+    templar = Templar(DataLoader(), host.variables("firewall") | given)
+    assert templar.template(trust_as_template("{{ firewall_ssh_ports }}")) == ports

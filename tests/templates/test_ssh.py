@@ -153,7 +153,10 @@ def test_what_others_say_before_is_noticed_whatever_it_is_about(
     )
     # Up to where sshd itself would be told.
     said = subprocess.run(
-        ["sh", "-euc", script.partition("systemctl")[0]], capture_output=True, text=True, check=False
+        ["sh", "-euc", script.partition("systemctl")[0]],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert said.returncode == bool(lost), said.stderr
     assert (f"What others say counts instead of: {lost}" in said.stderr) == bool(lost), said.stderr

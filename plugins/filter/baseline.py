@@ -72,8 +72,9 @@ def _errors(given: Mapping[str, Any]) -> Iterator[str]:
     for module in given["baseline_modules_blocked"]:
         if not MODULE.fullmatch(str(module)):
             yield f"baseline_modules_blocked has {module!r}; write names of modules as lsmod has them, such as dccp"
-    mask = str(given["baseline_umask"])
-    if mask and not UMASK.fullmatch(mask):
+    mask = given["baseline_umask"]
+    # To YAML 0177 is the number 127.
+    if mask != "" and not (isinstance(mask, str) and UMASK.fullmatch(mask)):
         yield f"baseline_umask is {mask}; write it in quotes, such as '027', or leave it empty for Debian's"
     for key, value in given["baseline_sysctl_settings"].items():
         if not KEY.fullmatch(str(key)) or "\n" in str(value):

@@ -131,6 +131,8 @@ def _fits(kind: Kind, value: Any) -> bool:
     """Tell whether a directive takes a value."""
     if isinstance(value, list | tuple) and not kind.words:
         return False
+    if kind is MASK and not isinstance(value, str):
+        return False  # to YAML 0177 is 127
     if not isinstance(value, bool | int | str | list | tuple):
         return False
     said = text(value)

@@ -97,3 +97,10 @@ def test_a_slot_without_such_secrets_has_the_settings_that_it_ever_had(slot: Pat
     assert slots.settings(slot, []) != before
     private.write(slot / "secrets", {})
     assert slots.settings(slot, []) == before
+
+
+@pytest.mark.parametrize("value", ["a\r\nb\r\n", "a\rb", " a \n", "ä", ""])
+def test_a_secret_is_the_same_when_it_is_read_again(slot: Path, value: str) -> None:
+    given = json.dumps({"TOKEN": value}, sort_keys=True)
+    written(slot, secrets=given)
+    assert private.given(slot) == given

@@ -81,6 +81,7 @@ def test_without_the_sandbox_there_is_what_was_ever_there(sandbox: ModuleType) -
         ({"MemoryMax": "1G\nUser=root"}, "it takes bytes"),
         ({"InaccessiblePaths": ["/a\nUser=root"]}, "it takes absolute paths"),
         ({"UMask": {"a": 1}}, "it takes an octal mask"),
+        ({"UMask": 0o177}, "'127' won't do; it takes an octal mask in quotes"),
     ],
 )
 def test_what_systemd_would_leave_out_in_silence_is_refused(

@@ -52,8 +52,9 @@ def up_to_date(app: str, slot: Path) -> list[str]:
 
 
 def files(folder: Path) -> dict[str, str]:
-    """Return the secrets in a folder, by name."""
-    return {path.name: path.read_text() for path in sorted(folder.glob("[!.]*")) if path.is_file()}
+    """Return the secrets in a folder, by name, each as it was written: a key may have lines as Windows ends them."""
+    found = (path for path in sorted(folder.glob("[!.]*")) if path.is_file())
+    return {path.name: path.read_bytes().decode() for path in found}
 
 
 def given(slot: Path) -> str:

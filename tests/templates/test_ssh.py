@@ -185,3 +185,16 @@ def test_sudo_reads_its_file(host: Host, tmp_path: Path) -> None:
     path.write_text(host.render("ssh", SUDOERS, ssh_users=users))
     said = subprocess.run(["visudo", "-cf", str(path)], capture_output=True, text=True, check=False)
     assert said.returncode == 0, said.stderr
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"hostvars": {"host1": {"ansible_ssh_args": "-o Compression=yes"}}}]
+)
+def test_a_connection_that_proves_something_is_none_of_the_kept_ones(
+    host: Host, given: dict[str, Any]
+) -> None:
+    config = {"hostvars": {"host1": {"ansible_ssh_args": "-C"}}} | given
+    task = "Refuse arguments of ssh that no task can add to"
+    assert not host.refuses("ssh", task, **config)
+    # By -e.
+    assert host.refuses("ssh", task, ansible_ssh_args="-o ControlPersist=60s", **config)

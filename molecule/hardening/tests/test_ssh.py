@@ -145,6 +145,14 @@ def test_what_would_shut_ansible_out_is_put_back_and_the_run_says_so(stack: Stac
     assert stack.host.run("systemctl is-active slipway-ssh-back.timer").rc != 0
 
 
+def test_who_comes_by_sudo_goes_on_becoming_root(stack: Stack) -> None:
+    users = [{"name": "deploy", "sudo": "with_password"}]
+    run = site(stack, ssh_users=users)
+    assert run.returncode != 0
+    assert "sudo asks it for no password today" in said(run)
+    assert not stack.host.file("/etc/sudoers.d/slipway").exists
+
+
 def test_who_comes_as_root_does_not_shut_root_out(stack: Stack) -> None:
     before = stack.run(f"cat {DROP_IN}")
     run = site(stack, ansible_user="root", ssh_root_login="none")
@@ -175,6 +183,13 @@ def test_another_port_opens_beside_the_old_one_which_goes_when_ansible_comes_by_
         assert run.returncode == 0, run.stdout[-4000:]
         assert ssh(stack, "-p", "2222", stack.name, "true").returncode == 0
         assert ssh(stack, "-p", "22", stack.name, "true").returncode != 0
+
+        # Neither no port nor no drop-in: it is the drop-in that keeps this one open.
+        for options in ({}, {"ssh_enabled": False}):
+            run = site(stack, ansible_port=2222, **options)
+            assert run.returncode != 0
+            assert f"sshd listens on 2222 by {DROP_IN} alone" in said(run)
+        assert ports(stack) == {"2222"}
     finally:
         # The same way back.
         assert site(stack, ssh_port=22, ansible_port=2222).returncode == 0

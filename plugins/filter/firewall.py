@@ -61,6 +61,15 @@ def rules(
     return found
 
 
+def known(places: Places) -> list[str]:
+    """Return ``firewall_ssh_known``: the addresses of the inventory's hosts, as far as they are given as such.
+
+    Archiving and restoring open a connection for each segment of WAL, to whichever of them keeps the backups.
+    """
+    found = {servers.address(places, host) for host in {**places["address"], **places["reached"]}}
+    return sorted(filter(servers.is_address, found))
+
+
 def _rule(port: int, why: str, sources: Iterable[str] = (), protocol: str = "tcp") -> Rule:
     """Return a rule."""
     return {"port": int(port), "protocol": protocol, "from": list(sources), "why": why}
@@ -109,9 +118,13 @@ def statements(rule: Mapping[str, Any], verdict: str = "accept") -> list[str]:
     comment = f' comment "{why}"' if (why := _plain(rule.get("why", ""))) else ""
     if not rule.get("from"):
         return [f"{port} {verdict}{comment}"]
+    return [f"{source} {port} {verdict}{comment}" for source in senders(rule["from"])]
+
+
+def senders(sources: Iterable[str]) -> list[str]:
+    """Return what matches packets from addresses and networks, one text for each family that has any."""
     return [
-        f"{family} saddr {{ {', '.join(sources)} }} {port} {verdict}{comment}"
-        for family, sources in _families(rule["from"]).items()
+        f"{family} saddr {{ {', '.join(found)} }}" for family, found in _families(sources).items()
     ]
 
 
@@ -204,8 +217,10 @@ class FilterModule:
         return {
             "slipway_firewall_closed": closed,
             "slipway_firewall_errors": errors,
+            "slipway_firewall_known": known,
             "slipway_firewall_rules": rules,
             "slipway_firewall_ssh_ports": ssh_ports,
+            "slipway_firewall_senders": senders,
             "slipway_firewall_source_errors": source_errors,
             "slipway_firewall_statements": statements,
             "slipway_firewall_within": within,

@@ -26,6 +26,7 @@ EDGE: list[dict[str, Any]] = [
 ALL: dict[str, Any] = {
     "firewall_rules": EDGE,
     "firewall_allow": [{"port": "6000-6010", "from": ["192.0.2.0/24"]}],
+    "firewall_ssh_known": ["10.0.0.7", "2001:db8::/64"],
     "firewall_ssh_from": ["198.51.100.0/24", "2001:db8:1::/48"],
     "firewall_log": True,
 }
@@ -100,6 +101,26 @@ def test_ssh_has_a_limit_for_each_client_or_none(host: Host) -> None:
     assert len([line for line in said if "limit rate over 7/minute burst 7 packets" in line]) == 2
     assert said[-1] == "accept"
     assert chain(host.render("firewall", RULES, firewall_ssh_per_minute=0), "ssh") == ["accept"]
+
+
+def test_the_way_in_is_found_whatever_a_login_prints(host: Host) -> None:
+    said = "Welcome!\r\nas deploy\r\nssh 198.51.100.7 50000 10.0.0.1 2200\r\n"
+    templar = Templar(DataLoader(), host.variables("firewall") | {"__reached": {"stdout": said}})
+    found = templar.template(trust_as_template("{{ slipway_way_in }}"))
+    assert found == {"user": "deploy", "client": "198.51.100.7", "port": "2200"}
+
+
+def test_hosts_that_know_each_other_come_as_often_as_they_want(host: Host) -> None:
+    known = ["10.0.0.7", "2001:db8::7", "10.0.0.8"]
+    said = chain(host.render("firewall", RULES, firewall_ssh_known=known), "ssh")
+    assert said[:2] == [
+        "ip saddr { 10.0.0.7, 10.0.0.8 } accept",
+        "ip6 saddr { 2001:db8::7 } accept",
+    ]
+    none = chain(
+        host.render("firewall", RULES, firewall_ssh_known=known, firewall_ssh_per_minute=0), "ssh"
+    )
+    assert none == ["accept"]
 
 
 def test_ipv6_has_its_neighbours_and_its_router(host: Host) -> None:

@@ -125,6 +125,13 @@ def test_a_rule_is_a_line_for_each_family(
     assert firewall.statements(rule) == lines
 
 
+def test_hosts_of_the_inventory_are_known_by_their_addresses(firewall: ModuleType) -> None:
+    where = places(app=["h3", "h4"], edge=["h1"])
+    assert firewall.known(where) == ["10.0.0.1", "10.0.0.3", "10.0.0.4"]
+    by_name = {"address": {"h1": "", "h2": ""}, "reached": {"h1": "", "h2": "2001:db8::2"}}
+    assert firewall.known(by_name) == ["2001:db8::2"]
+
+
 def test_what_is_let_in_may_be_looked_at_further(firewall: ModuleType) -> None:
     assert firewall.statements({"port": 22}, "jump ssh") == ["tcp dport 22 jump ssh"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -23,6 +24,18 @@ POST_QUANTUM = {
         "sntrup761x25519-sha512@openssh.com",
     },
 }
+
+
+# Without that folder, which its unit makes, it refuses whatever it is given.
+needs_sshd = pytest.mark.skipif(
+    not (Path("/usr/sbin/sshd").exists() and Path("/run/sshd").exists()),
+    reason="this machine has no sshd",
+)
+
+
+def as_ever(text: str) -> str:
+    """Return the drop-in without exchanges that came with OpenSSH 9.9, since the sshd of this machine may be older."""
+    return re.sub(r"(?m)^(KexAlgorithms) .*(sntrup761\S+@\S+)$", r"\1 \2", text)
 
 
 def settings(host: Host, **options: Any) -> dict[str, list[str]]:
@@ -100,18 +113,18 @@ def test_sudo_is_for_those_who_have_it(host: Host) -> None:
     ]
 
 
-@pytest.mark.skipif(not Path("/usr/sbin/sshd").exists(), reason="this machine has no sshd")
+@needs_sshd
 def test_sshd_reads_the_drop_in(host: Host, tmp_path: Path) -> None:
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     text = host.render("ssh", DROP_IN, __ssh_look={"stdout": ""})
     path = tmp_path / "sshd_config"
-    path.write_text(text.replace("/etc/ssh/ssh_host_ed25519_key", str(key)))
+    path.write_text(as_ever(text).replace("/etc/ssh/ssh_host_ed25519_key", str(key)))
     said = subprocess.run(
         ["/usr/sbin/sshd", "-t", "-f", str(path)], capture_output=True, text=True, check=False
     )
-    if host.debian == "12":  # a newer sshd knows what an older one does; not the other way round
-        assert said.returncode == 0, said.stderr
+    assert said.returncode == 0, said.stderr
+    assert said.stderr == ""  # such as: an option that it knows and wasn't built with
 
 
 def worked_out(host: Host, name: str, **given: Any) -> Any:
@@ -120,7 +133,7 @@ def worked_out(host: Host, name: str, **given: Any) -> Any:
     return templar.template(trust_as_template(f"{{{{ {name} }}}}"))
 
 
-@pytest.mark.skipif(not Path("/usr/sbin/sshd").exists(), reason="this machine has no sshd")
+@needs_sshd
 @pytest.mark.parametrize(
     ("before", "lost"),
     [
@@ -134,12 +147,10 @@ def worked_out(host: Host, name: str, **given: Any) -> Any:
 def test_what_others_say_before_is_noticed_whatever_it_is_about(
     host: Host, tmp_path: Path, before: str, lost: str
 ) -> None:
-    if host.debian != "12":  # a newer sshd knows what an older one does; not the other way round
-        pytest.skip("the same lines")
     key, drop_in, main = (tmp_path / name for name in ("key", "drop-in.conf", "sshd_config"))
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     text = host.render("ssh", DROP_IN, __ssh_look={"stdout": ""}, ssh_allow_users=["ada"])
-    drop_in.write_text(text.replace("/etc/ssh/ssh_host_ed25519_key", str(key)))
+    drop_in.write_text(as_ever(text).replace("/etc/ssh/ssh_host_ed25519_key", str(key)))
     main.write_text(f"{before}\nInclude {drop_in}\nPasswordAuthentication yes\n")
     script = worked_out(
         host,

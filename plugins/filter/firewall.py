@@ -1,7 +1,8 @@
 """Filters that tell what may come in to a host, and write it as nftables does.
 
-A rule is ``port`` (a number, or a range such as ``6000-6010``), ``protocol`` (``tcp`` or ``udp``), ``from`` (addresses
-and networks of those who may; empty is everybody) and ``why``, a few words.
+A rule is ``port`` (a number, or a range such as ``6000-6010``), ``protocol`` (``tcp``, ``udp``, or one that has no
+ports, and then no ``port``), ``from`` (addresses and networks of those who may; empty is everybody) and ``why``, a few
+words.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ Rule = dict[str, Any]
 
 POSTGRESQL = 5432
 MAX_PORT = 65535
+# By their numbers, since a host may have no /etc/protocols.
+WITHOUT_PORTS = {"ah": 51, "esp": 50, "gre": 47, "ospf": 89, "vrrp": 112}
 # Where a host is told its address by DHCP, which the template lets in.
 DHCP = {"68/udp", "546/udp"}
 
@@ -80,13 +83,18 @@ def errors(given: Iterable[Mapping[str, Any]], key: str) -> list[str]:
     found = []
     for position, rule in enumerate(given):
         where = f"{key}[{position}]"
-        if not _ports(rule.get("port", "")):
+        protocol = rule.get("protocol", "tcp")
+        if protocol in WITHOUT_PORTS:
+            if rule.get("port"):
+                found.append(f"{where}.port: {protocol} has no ports; leave it out")
+        elif not _ports(rule.get("port", "")):
             found.append(
                 f"{where}.port: {rule.get('port', 'nothing')} is no port; write a number from 1 to {MAX_PORT}, or a "
                 "range such as 6000-6010"
             )
-        if rule.get("protocol", "tcp") not in ("tcp", "udp"):
-            found.append(f"{where}.protocol: is {rule['protocol']}; write tcp or udp")
+        if protocol not in ("tcp", "udp", *WITHOUT_PORTS):
+            known = " or ".join(["tcp", "udp", *WITHOUT_PORTS])
+            found.append(f"{where}.protocol: is {protocol}; write {known}")
         found += source_errors(rule.get("from", []), f"{where}.from")
     return found
 
@@ -114,7 +122,9 @@ def within(client: str, sources: Iterable[str]) -> bool:
 
 def statements(rule: Mapping[str, Any], verdict: str = "accept") -> list[str]:
     """Return the lines of nftables that make up a rule: one for everybody, or one for each family that has a source."""
-    port = f"{rule.get('protocol', 'tcp')} dport {rule['port']}"
+    protocol = rule.get("protocol", "tcp")
+    number = WITHOUT_PORTS.get(protocol)
+    port = f"meta l4proto {number}" if number else f"{protocol} dport {rule['port']}"
     comment = f' comment "{why}"' if (why := _plain(rule.get("why", ""))) else ""
     if not rule.get("from"):
         return [f"{port} {verdict}{comment}"]
@@ -139,7 +149,9 @@ def closed(
         ssh_ports: The ports of SSH.
     """
     opened = {
-        f"{port}/{rule.get('protocol', 'tcp')}" for rule in given for port in _ports(rule["port"])
+        f"{port}/{rule.get('protocol', 'tcp')}"
+        for rule in given
+        for port in _ports(rule.get("port", ""))
     }
     opened |= {f"{port}/tcp" for port in ssh_ports} | DHCP
     found: dict[str, str] = {}

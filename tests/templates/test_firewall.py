@@ -25,7 +25,11 @@ EDGE: list[dict[str, Any]] = [
 ]
 ALL: dict[str, Any] = {
     "firewall_rules": EDGE,
-    "firewall_allow": [{"port": "6000-6010", "from": ["192.0.2.0/24"]}],
+    "firewall_allow": [
+        {"port": "6000-6010", "from": ["192.0.2.0/24"]},
+        {"protocol": "vrrp", "from": ["10.0.0.3", "2001:db8::3"]},
+        {"protocol": "esp"},
+    ],
     "firewall_ssh_known": ["10.0.0.7", "2001:db8::/64"],
     "firewall_ssh_from": ["198.51.100.0/24", "2001:db8:1::/48"],
     "firewall_log": True,

@@ -116,6 +116,11 @@ def test_a_host_in_no_group_has_nothing_to_let_in(firewall: ModuleType) -> None:
             {"port": 1, "from": ["10.0.0.5", "10.0.0.0/8", "10.0.0.5"]},
             ["ip saddr { 10.0.0.0/8 } tcp dport 1 accept"],
         ),
+        ({"protocol": "esp"}, ["meta l4proto 50 accept"]),
+        (
+            {"protocol": "vrrp", "from": ["10.0.0.3"], "why": "keepalived"},
+            ['ip saddr { 10.0.0.3 } meta l4proto 112 accept comment "keepalived"'],
+        ),
         ({"port": 1, "why": 'so "it" is;'}, ['tcp dport 1 accept comment "so it is"']),
     ],
 )
@@ -146,6 +151,8 @@ def test_what_is_let_in_may_be_looked_at_further(firewall: ModuleType) -> None:
         ({"port": "1 accept"}, "firewall_allow[0].port: 1 accept is no port"),
         ({"protocol": "tcp"}, "firewall_allow[0].port: nothing is no port"),
         ({"port": 1, "protocol": "sctp"}, "firewall_allow[0].protocol: is sctp; write tcp or udp"),
+        ({"port": 112, "protocol": "vrrp"}, "firewall_allow[0].port: vrrp has no ports; leave it"),
+        ({"protocol": "udp"}, "firewall_allow[0].port: nothing is no port"),
         ({"port": 1, "from": ["db1"]}, "firewall_allow[0].from: 'db1' is no address"),
         ({"port": 1, "from": ["10.0.0.1/8"]}, "firewall_allow[0].from: '10.0.0.1/8' is no address"),
     ],
@@ -158,7 +165,12 @@ def test_what_is_no_rule_is_said_with_where_it_stands(
 
 
 def test_what_is_a_rule_is_not_complained_of(firewall: ModuleType) -> None:
-    given = [{"port": "1-65535"}, {"port": 53, "protocol": "udp", "from": ["::1", "10.0.0.0/8"]}]
+    given = [
+        {"port": "1-65535"},
+        {"protocol": "gre"},
+        {"port": "", "protocol": "ospf"},
+        {"port": 53, "protocol": "udp", "from": ["::1", "10.0.0.0/8"]},
+    ]
     assert firewall.errors(given, "firewall_allow") == []
 
 
@@ -185,7 +197,12 @@ def test_what_others_reach_today_and_will_not_is_named(firewall: ModuleType) -> 
         "2200/tcp (sshd)",
         "9100/tcp (node_exporter)",
     ]
-    more = [*given, {"port": 5353, "protocol": "udp"}, {"port": "9000-9200", "from": ["10.0.0.5"]}]
+    more = [
+        *given,
+        {"protocol": "vrrp"},
+        {"port": 5353, "protocol": "udp"},
+        {"port": "9000-9200", "from": ["10.0.0.5"]},
+    ]
     assert firewall.closed(LISTENING, more, [22, 2200]) == []
 
 

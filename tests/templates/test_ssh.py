@@ -39,9 +39,9 @@ def as_ever(text: str) -> str:
 
 
 def settings(host: Host, **options: Any) -> dict[str, list[str]]:
-    """Return each setting with what it says, once for each time."""
+    """Return each setting for everybody with what it says, once for each time."""
     found: dict[str, list[str]] = {}
-    for line in host.render("ssh", DROP_IN, **options).splitlines():
+    for line in host.render("ssh", DROP_IN, **options).partition("\nMatch ")[0].splitlines():
         if line and not line.startswith("#"):
             key, _, value = line.partition(" ")
             found.setdefault(key, []).append(value)
@@ -95,7 +95,18 @@ def test_the_port_in_use_stays_open_until_ansible_comes_by_the_new_one(
 
 @pytest.mark.parametrize(("option", "said"), [("local", "local"), ("all", "yes"), ("none", "no")])
 def test_tunnels_go_where_the_option_says(host: Host, option: str, said: str) -> None:
-    assert settings(host, ssh_tcp_forwarding=option)["AllowTcpForwarding"] == [said]
+    found = settings(host, ssh_tcp_forwarding=option)
+    assert found["AllowTcpForwarding"] == found["AllowStreamLocalForwarding"] == [said]
+
+
+def test_who_brings_backups_has_a_way_back_and_nobody_else(host: Host) -> None:
+    def matched(**variables: Any) -> list[str]:
+        return host.render("ssh", DROP_IN, **variables).partition("Match ")[2].split()
+
+    way_back = ["AllowTcpForwarding", "remote", "AllowStreamLocalForwarding", "remote"]
+    assert matched(ssh_tcp_forwarding="none") == ["User", "pgbackrest", *way_back]
+    assert matched(ssh_repository_users=["keeper", "other"])[:2] == ["User", "keeper,other"]
+    assert matched(ssh_repository_users=[]) == []
 
 
 def test_sudo_is_for_those_who_have_it(host: Host) -> None:

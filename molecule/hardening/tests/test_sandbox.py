@@ -170,7 +170,7 @@ def test_it_has_limits(stack: Stack) -> None:
     asked = "MemoryMax,TasksMax,CPUWeight,OOMPolicy"
     lines = stack.run(f"systemctl show --property={asked} {live(stack)}").split()
     limits = dict(line.split("=") for line in lines)
-    memory = int(stack.run("awk '/^MemTotal/ {print $2 * 1024}' /proc/meminfo"))
+    memory = int(stack.run("awk '/^MemTotal/ {print $2}' /proc/meminfo")) * 1024
     # Half of the host's: the database is on it, too. What cgroups can't enforce is known all the same.
     assert 0.45 * memory < int(limits["MemoryMax"]) < 0.55 * memory
     assert 100 < int(limits["TasksMax"]) < 10**6

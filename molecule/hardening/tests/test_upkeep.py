@@ -16,7 +16,7 @@ from tests.upgrades import REPOSITORY, WITHDRAWN, at_upgrade, installed, securit
 OUTDATED = r"""
 set -eu
 cp /usr/bin/sleep /usr/local/bin/held && cp /usr/bin/sleep /usr/local/bin/held.new
-printf '[Service]\nExecStart=/usr/local/bin/held infinity\n' > /run/systemd/system/held.service
+printf '[Service]\nType=exec\nExecStart=/usr/local/bin/held infinity\n' > /run/systemd/system/held.service
 systemctl daemon-reload && systemctl start held
 mv /usr/local/bin/held.new /usr/local/bin/held
 """

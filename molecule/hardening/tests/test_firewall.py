@@ -59,8 +59,8 @@ def states(attacker: Stack, arguments: str, target: str) -> dict[int, str]:
 
 
 def site(stack: Stack, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run site.yml on one host with other options."""
-    return play("site.yml", INVENTORY, "--limit", stack.name, "-e", json.dumps(options))
+    """Run what makes a host on one of them, with other options."""
+    return play("molecule/hardening/host.yml", INVENTORY, "--limit", stack.name, "-e", json.dumps(options))
 
 
 def opens(stack: Stack) -> bool:
@@ -153,7 +153,7 @@ def test_a_dry_run_says_that_the_rules_are_gone_and_leaves_it_at_that(
     stack: Stack, restored: None
 ) -> None:
     stack.run("nft delete table inet slipway")
-    run = play("site.yml", INVENTORY, "--limit", stack.name, "--check", "--diff")
+    run = play("molecule/hardening/host.yml", INVENTORY, "--limit", stack.name, "--check", "--diff")
     assert run.returncode == 0, run.stdout[-4000:]
     assert re.search(r"Say that the rules are not in force.*?changed:", run.stdout, re.DOTALL)
     assert stack.host.run(TABLE).rc != 0
@@ -180,7 +180,7 @@ def test_they_are_put_back_though_nobody_is_left_to_do_it(stack: Stack) -> None:
         "firewall_ssh_ports": [2200],
         "firewall_confirm_seconds": 30,
     }
-    run = Run("site.yml", INVENTORY, "--limit", stack.name, "-e", json.dumps(options))
+    run = Run("molecule/hardening/host.yml", INVENTORY, "--limit", stack.name, "-e", json.dumps(options))
     run.until("Come in by a new connection, and keep them", 300)
     run.kill()
     assert not opens(stack)

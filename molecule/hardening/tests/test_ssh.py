@@ -19,8 +19,8 @@ DROP_IN = "/etc/ssh/sshd_config.d/00-slipway.conf"
 
 
 def site(stack: Stack, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run site.yml on one host with other options."""
-    return play("site.yml", INVENTORY, "--limit", stack.name, "-e", json.dumps(options))
+    """Run what makes a host on one of them, with other options."""
+    return play("molecule/hardening/host.yml", INVENTORY, "--limit", stack.name, "-e", json.dumps(options))
 
 
 def ssh(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -200,7 +200,7 @@ def test_a_file_of_somebody_else_has_the_last_word(stack: Stack, inventory: Path
     assert stack.run(ask).strip() == "1"
     stack.run(f"echo '{key} = 0' > {other}; systemctl restart systemd-sysctl")
     try:
-        run = play("site.yml", inventory, f"--limit={stack.name}")
+        run = play("molecule/hardening/host.yml", inventory, f"--limit={stack.name}")
         assert run.returncode == 0 and changes(run)[stack.name] == 0, run.stdout[-3000:]
         assert stack.run(ask).strip() == "0"
     finally:
@@ -248,7 +248,7 @@ def test_each_switch_is_one(stack: Stack, inventory: Path) -> None:
     banners = {path: stack.run(f"cat {path}") for path in ("/etc/issue", "/etc/issue.net")}
     assert not [path for path in DROP_INS if stack.host.run(f"test -e {path}").rc]
     try:
-        run = play("site.yml", inventory, only, *given)
+        run = play("molecule/hardening/host.yml", inventory, only, *given)
         assert run.returncode == 0, run.stdout[-4000:]
         assert not [path for path in DROP_INS if stack.host.run(f"test -e {path}").rc == 0]
         assert stack.run("cat /etc/issue.net") == f"{SWITCHED['baseline_banner']}\n"
@@ -257,12 +257,12 @@ def test_each_switch_is_one(stack: Stack, inventory: Path) -> None:
             "0022",
             "0002",
         )
-        again = play("site.yml", inventory, only, *given)
+        again = play("molecule/hardening/host.yml", inventory, only, *given)
         assert changes(again)[stack.name] == 0, again.stdout[-4000:]
     finally:
         for path, text in banners.items():
             stack.run(f"cat > {path} <<'END'\n{text}END")
-        back = play("site.yml", inventory, only)
+        back = play("molecule/hardening/host.yml", inventory, only)
     assert back.returncode == 0, back.stdout[-4000:]
     assert not [path for path in DROP_INS if stack.host.run(f"test -e {path}").rc]
     assert eventually(lambda: stack.get("https://tally.test/readyz").status_code == 200, 20)
@@ -272,7 +272,7 @@ def test_what_can_not_be_is_refused_before_anything_is_touched(
     stack: Stack, inventory: Path
 ) -> None:
     given = {"baseline_umask": "9", "baseline_upgrades_reboot_at": "noon"}
-    run = play("site.yml", inventory, f"--limit={stack.name}", "-e", json.dumps(given))
+    run = play("molecule/hardening/host.yml", inventory, f"--limit={stack.name}", "-e", json.dumps(given))
     assert run.returncode != 0
     assert f"{stack.name}: baseline_upgrades_reboot_at is noon" in said(run)
     assert "baseline_umask is 9" in said(run)

@@ -60,7 +60,9 @@ def states(attacker: Stack, arguments: str, target: str) -> dict[int, str]:
 
 def site(stack: Stack, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run what makes a host on one of them, with other options."""
-    return play("molecule/hardening/host.yml", INVENTORY, "--limit", stack.name, "-e", json.dumps(options))
+    return play(
+        "molecule/hardening/host.yml", INVENTORY, "--limit", stack.name, "-e", json.dumps(options)
+    )
 
 
 def opens(stack: Stack) -> bool:
@@ -180,7 +182,9 @@ def test_they_are_put_back_though_nobody_is_left_to_do_it(stack: Stack) -> None:
         "firewall_ssh_ports": [2200],
         "firewall_confirm_seconds": 30,
     }
-    run = Run("molecule/hardening/host.yml", INVENTORY, "--limit", stack.name, "-e", json.dumps(options))
+    run = Run(
+        "molecule/hardening/host.yml", INVENTORY, "--limit", stack.name, "-e", json.dumps(options)
+    )
     run.until("Come in by a new connection, and keep them", 300)
     run.kill()
     assert not opens(stack)

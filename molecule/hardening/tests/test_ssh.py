@@ -20,7 +20,9 @@ DROP_IN = "/etc/ssh/sshd_config.d/00-slipway.conf"
 
 def site(stack: Stack, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run what makes a host on one of them, with other options."""
-    return play("molecule/hardening/host.yml", INVENTORY, "--limit", stack.name, "-e", json.dumps(options))
+    return play(
+        "molecule/hardening/host.yml", INVENTORY, "--limit", stack.name, "-e", json.dumps(options)
+    )
 
 
 def ssh(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:

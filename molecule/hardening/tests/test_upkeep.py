@@ -272,7 +272,9 @@ def test_what_can_not_be_is_refused_before_anything_is_touched(
     stack: Stack, inventory: Path
 ) -> None:
     given = {"baseline_umask": "9", "baseline_upgrades_reboot_at": "noon"}
-    run = play("molecule/hardening/host.yml", inventory, f"--limit={stack.name}", "-e", json.dumps(given))
+    run = play(
+        "molecule/hardening/host.yml", inventory, f"--limit={stack.name}", "-e", json.dumps(given)
+    )
     assert run.returncode != 0
     assert f"{stack.name}: baseline_upgrades_reboot_at is noon" in said(run)
     assert "baseline_umask is 9" in said(run)

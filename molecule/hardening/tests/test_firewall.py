@@ -21,6 +21,7 @@ kind = socket.SOCK_STREAM if sys.argv[1] == "tcp" else socket.SOCK_DGRAM
 family = socket.AF_INET6
 one = socket.socket(family, kind)
 one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 one.bind(("::", int(sys.argv[2])))
 if sys.argv[1] == "tcp":
     one.listen()

@@ -55,6 +55,8 @@ def guessed(stack: Stack) -> Iterator[str]:
     stack.run("useradd --create-home --shell /bin/bash guessed")
     stack.run("sh -c 'echo guessed:secret | chpasswd'")
     yield "guessed"
+    # While sshd takes its ports anew, it listens on none.
+    assert eventually(lambda: ssh(stack, stack.name, "true").returncode == 0)
     stack.run("userdel --remove guessed")
 
 

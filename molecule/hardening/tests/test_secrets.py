@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.stack import Stack, play, said
+from tests.stack import Stack, changes, play, said
 
 URL = "https://keeper.test"
 # As the inventory has them; the first is what a test changes, by the environment of the run.
@@ -105,6 +105,20 @@ def test_no_user_reads_what_is_kept(stack: Stack, user: str) -> None:
     for path in ("/etc/slipway/secrets/keeper.json", f"{slot}/secrets/TOKEN", f"{slot}/generated"):
         stack.run(f"test -s {path}")
         assert stack.host.run(f"runuser -u {user} -- cat {path}").rc != 0, path
+
+
+def test_files_that_would_not_arrive_are_refused_before_anything_is_touched(
+    stacks: list[Stack], inventory: Path
+) -> None:
+    stack = stacks[0]
+    stack.run("mount --make-private /run")
+    try:
+        run = play("site.yml", inventory, f"--limit={stack.name}")
+    finally:
+        stack.run("mount --make-rshared /run")
+    assert run.returncode != 0
+    assert f"{stack.name}: apps.keeper.secrets_as is files, and /run is private" in said(run)
+    assert changes(run)[stack.name] == 0
 
 
 # --- Whatever is run -------------------------------------------------------------------------

@@ -143,8 +143,7 @@ def loud(stacks: list[Stack], inventory: Path) -> str:
 
 
 def test_no_run_says_one(stacks: list[Stack], loud: str) -> None:
-    # It did say what it was about, the names of secrets too.
-    assert "LoadCredential=TOKEN" in loud or "release_slot" in loud
+    # It did say what it was given, but for the secrets.
     assert loud.count("VALUE_SPECIFIED_IN_NO_LOG_PARAMETER") > 1
     for stack in stacks:
         assert leaked(loud, everything(stack)) == []

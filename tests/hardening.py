@@ -5,11 +5,14 @@ from __future__ import annotations
 import shlex
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from tests.stack import Stack, eventually
 
 Table = dict[str, dict[str, str]]  # what each line is about, and what each host has come to
+Report = dict[str, list[str]]  # of Lynis: each key with all its values
+Reports = dict[str, Report]
 
 verdicts: Table = defaultdict(dict)
 attacks: Table = defaultdict(dict)
@@ -79,3 +82,62 @@ def listening(stack: Stack, port: int) -> Iterator[None]:
         yield
     finally:
         stack.run(f"systemctl stop {unit}")
+
+
+# Has Lynis judge the host that it runs on, and prints its report. What it has found is nobody's to find, and a second
+# look finds the host as it was.
+LYNIS = """
+set -e
+{ apt-get update --quiet
+DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends lynis
+lynis audit system --quick --quiet --no-colors --logfile /root/judged.log --report-file /root/judged.dat; } >/dev/null
+cat /root/judged.dat
+{ rm /root/judged.*; apt-get purge --quiet --yes lynis; } >/dev/null
+"""
+
+
+def read(said: str) -> Report:
+    """Return what a report of Lynis says."""
+    report: Report = {}
+    for line in said.splitlines():
+        key, separator, value = line.partition("=")
+        if separator:
+            report.setdefault(key.removesuffix("[]"), []).append(value)
+    return report
+
+
+def judged(hosts: list[Stack], also: str = "") -> Reports:
+    """Have Lynis judge hosts, all at a time, since it takes a minute; return its reports by the hosts' names.
+
+    Args:
+        hosts: The hosts.
+        also: What to add to their lines of the table.
+    """
+    with ThreadPoolExecutor() as pool:
+        said = pool.map(lambda host: host.run(LYNIS), hosts)
+        found = {host.name: read(each) for host, each in zip(hosts, said, strict=True)}
+    for name, report in found.items():
+        noted(name, report, also)
+    return found
+
+
+def noted(name: str, report: Report, also: str = "") -> None:
+    """Have a report in the table."""
+    for what, value in (
+        ("hardening index", index(report)),
+        ("warnings", len(report.get("warning", []))),
+        ("suggestions", len(report.get("suggestion", []))),
+    ):
+        verdicts[f"Lynis: {what}{also}"][name] = str(value)
+
+
+def index(report: Report) -> int:
+    """Return Lynis' hardening index, of 100."""
+    return int(report["hardening_index"][0])
+
+
+def left(report: Report) -> str:
+    """Return what Lynis would have otherwise, below its index."""
+    kinds = ("warning", "suggestion")
+    found = [f"{kind}: {value}" for kind in kinds for value in report.get(kind, [])]
+    return "\n".join([f"{index(report)}; what is left:", *found])

@@ -76,6 +76,8 @@ def _errors(given: Mapping[str, Any]) -> Iterator[str]:
     # To YAML 0177 is the number 127.
     if mask != "" and not (isinstance(mask, str) and UMASK.fullmatch(mask)):
         yield f"baseline_umask is {mask}; write it in quotes, such as '027', or leave it empty for Debian's"
+    if int(given["baseline_shell_timeout"]) < 0:
+        yield f"baseline_shell_timeout is {given['baseline_shell_timeout']}; write seconds, or 0 for never"
     for key, value in given["baseline_sysctl_settings"].items():
         if not KEY.fullmatch(str(key)) or "\n" in str(value):
             yield (

@@ -257,6 +257,7 @@ SWITCHES = [
         {
             "/etc/sysctl.d/60-slipway.conf",
             "/etc/security/limits.d/60-slipway.conf",
+            "/etc/systemd/coredump.conf.d/slipway.conf",
             "/etc/tmpfiles.d/slipway-modes.conf",
         },
         {"unattended-upgrades", "needrestart", "systemd-timesyncd"},

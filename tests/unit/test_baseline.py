@@ -35,6 +35,7 @@ def test_nothing_is_wrong_with_the_defaults(baseline: ModuleType) -> None:
         ("baseline_umask", 23, "write it in quotes, such as '027'"),
         ("baseline_umask", 0o177, "baseline_umask is 127; write it in quotes"),
         ("baseline_umask", 0, "write it in quotes, such as '027'"),
+        ("baseline_shell_timeout", -1, "or 0 for never"),
         ("baseline_sysctl_settings", {"kernel.sysrq": "0\nkernel.x = 1"}, "a value of one line"),
         ("baseline_sysctl_settings", {"sysrq": 0}, "as sysctl(8) has it"),
     ],

@@ -238,6 +238,7 @@ DROP_INS = (
     "/etc/needrestart/conf.d/slipway.conf",
     "/etc/sysctl.d/60-slipway.conf",
     "/etc/security/limits.d/60-slipway.conf",
+    "/etc/systemd/coredump.conf.d/slipway.conf",
     "/etc/profile.d/slipway.sh",
     "/etc/tmpfiles.d/slipway-modes.conf",
 )

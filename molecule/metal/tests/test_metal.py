@@ -15,10 +15,12 @@ from fnmatch import fnmatch
 
 import httpx
 import pytest
-from tests.hardening import attack, inside, verdicts
+from tests.hardening import attack, index, inside, judged, left, noted, read, verdicts
 from tests.stack import ROOT, Stack, eventually, play, said
 
 UNPROMISED = 19599  # leads to port 5999 of the machine
+INDEX = 85  # what Lynis is to say of it, at least
+AFTER = ", with the options of checklist.yml"
 PATIENCE = 60.0  # seconds that the machine may take for what others do in one
 
 
@@ -189,6 +191,13 @@ def test_a_fork_bomb_is_stopped_and_the_host_goes_on_serving(stack: Stack, victi
     finally:
         stack.host.run("pkill --uid probeable --exact sleep")
     assert eventually(lambda: alive(stack), PATIENCE)
+
+
+def test_lynis_finds_a_host_that_was_hardened(stack: Stack) -> None:
+    before = read((ROOT / ".slipway/metal/bare.dat").read_text())
+    (report,) = judged([stack], AFTER).values()
+    noted("bare", before, AFTER)
+    assert index(report) >= INDEX > index(before), left(report)
 
 
 def test_after_a_reboot_it_serves_again_by_itself(stack: Stack) -> None:

@@ -62,3 +62,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         if found:
             terminalreporter.section(title)
             terminalreporter.line(table(found))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have what switches options on be the last, on each host: what that installs stays there."""
+    items.sort(key=lambda item: item.path.name == "test_with_checklist.py")

@@ -49,10 +49,11 @@ def test_lynis_has_less_to_say(stacks: list[Stack]) -> None:
 
 
 def test_a_file_that_somebody_has_changed_is_told(stack: Stack) -> None:
-    stack.run("chmod o-x /etc/hosts.allow && chmod 0606 /etc/hosts.allow")
-    told = stack.host.run("aide --check --config /etc/aide/aide.conf --limit '^/etc/hosts'")
-    stack.run("chmod 0644 /etc/hosts.allow")
-    assert "/etc/hosts.allow" in told.stdout and "/etc/hostname" not in told.stdout, told.stdout
+    stack.run("chmod g+w /etc/debian_version")
+    told = stack.host.run("aide --check --config /etc/aide/aide.conf --limit '^/etc/de'")
+    stack.run("chmod g-w /etc/debian_version")
+    assert "/etc/debian_version" in told.stdout, told.stdout + told.stderr
+    assert "/etc/deluser.conf" not in told.stdout
 
 
 def test_a_shell_that_is_left_ends(stack: Stack) -> None:

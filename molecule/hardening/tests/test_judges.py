@@ -16,7 +16,7 @@ from tests.stack import SSH_CONFIG, Stack, eventually
 
 # Lynis' hardening index, at least, in a container and with no option on. With those of checklist.yml it is more, and 85
 # is the aim on a kernel of its own: molecule/metal.
-INDEX = 71
+INDEX = 70
 EXPOSURE = 1.5  # what systemd-analyze says of an application's unit, at most
 PROMISED = {22, 80, 443}
 

@@ -80,6 +80,7 @@ def little_space(stack: Stack) -> Iterator[None]:
     stack.run("""set -eu
         cd /srv/tally
         mkdir -p /mnt/below && mount --bind /srv/tally /mnt/below
+        mount --make-private /mnt/below  # or it would get the small one, too
         mount -t tmpfs -o size=1G,mode=0750,gid=$(stat -c %g releases) tmpfs releases
         cp -a /mnt/below/releases/. releases
         mount -o remount,size=$(($(df --output=used -k releases | tail -1) + 32))k releases""")

@@ -148,7 +148,7 @@ def loud(stacks: list[Stack], inventory: Path) -> str:
 
 def test_no_run_says_one(stacks: list[Stack], loud: str) -> None:
     # It did say what it has changed, and what it was given, but for the secrets.
-    assert "+LoadCredential=TOKEN:" in loud
+    assert "LoadCredential=TOKEN:" in loud
     assert loud.count("VALUE_SPECIFIED_IN_NO_LOG_PARAMETER") > 1
     for stack in stacks:
         assert leaked(loud, everything(stack)) == []

@@ -34,7 +34,7 @@ def test_each_host_has_a_column_and_what_was_not_asked_of_it_is_empty() -> None:
 
 
 def test_the_checklist_is_what_the_docs_show_and_each_line_an_option(filters: ModuleType) -> None:
-    checklist = ROOT / "molecule/hardening/checklist.yml"
+    checklist = ROOT / "molecule/hardening/vars/checklist.yml"
     (shown,) = re.findall(
         r"^## For who .*?^```yaml\n(.*?)^```", (ROOT / "docs/hardening.md").read_text(), re.M | re.S
     )

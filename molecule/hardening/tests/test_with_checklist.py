@@ -1,4 +1,4 @@
-"""With what is optional switched on, by molecule/hardening/checklist.yml. The last of all: packages stay there."""
+"""With what is optional switched on, by molecule/hardening/vars/checklist.yml. The last of all: packages stay there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.hardening import index, judged, left
 from tests.stack import ROOT, SSH_CONFIG, Stack, changes, eventually, play
 
 PLAYBOOK = "molecule/hardening/host.yml"
-GIVEN = ("-e", f"@{ROOT / 'molecule/hardening/checklist.yml'}")
+GIVEN = ("-e", f"@{ROOT / 'molecule/hardening/vars/checklist.yml'}")
 # Lynis' index, at least: a container leaves out the audit log, modules, most settings of the kernel and the clock.
 INDEX = 78
 

@@ -11,6 +11,7 @@ UNIT = """\
 User=board
 Restart=always
 RestartSec=1
+CPUSchedulingPolicy=batch
 ExecStart=/srv/board/gunicorn \\
     --config gunicorn.conf.py
 NoNewPrivileges=true
@@ -18,6 +19,7 @@ ProtectSystem=strict
 ReadWritePaths=/run/board \\
     /srv/board/shared
 MemoryMax=75%
+CPUWeight=100
 SystemCallFilter=~@privileged
 RestrictNamespaces=yes
 UMask=0027
@@ -32,6 +34,7 @@ BARE = """\
 User=board
 Restart=always
 RestartSec=1
+CPUSchedulingPolicy=batch
 ExecStart=/srv/board/gunicorn \\
     --config gunicorn.conf.py
 UMask=0027

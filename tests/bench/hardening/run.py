@@ -44,7 +44,7 @@ FIREWALL, LOADED = "slipway-firewall.service", "nft list table inet slipway"
 
 # What shuts a unit in, or bounds what it may take.
 SANDBOX = re.compile(
-    "(AmbientCapabilities|CapabilityBoundingSet|CPU|Device|Inaccessible|IOWeight|IPAddress|Keyring|LockPersonality|Memory"
+    "(AmbientCapabilities|CapabilityBoundingSet|CPUQuota|CPUWeight|Device|Inaccessible|IOWeight|IPAddress|Keyring|LockPersonality|Memory"
     "|NoExecPaths|NoNewPrivileges|Private|ProcSubset|Protect|ReadOnlyPaths|ReadWritePaths|RemoveIPC|Restrict|SystemCall"
     "|TasksMax)"
 )

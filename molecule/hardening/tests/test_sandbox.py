@@ -106,7 +106,7 @@ def test_names_are_resolved_and_other_hosts_asked_by_tls(stack: Stack, stacks: l
     ],
 )
 def test_what_libraries_do_works(stack: Stack, what: str, comes: Any) -> None:
-    assert said(stack, "GET", f"/work/{what}") == comes
+    assert said(stack, "GET", f"/ability/{what}") == comes
 
 
 # --- What doesn't ----------------------------------------------------------------------------

@@ -118,7 +118,7 @@ WORK: dict[str, Callable[[], Any]] = {
 }
 
 
-@app.get("/work/{what}")
+@app.get("/ability/{what}")
 async def work(what: str) -> Any:
     """Do something that applications do, and return what came of it."""
     return await asyncio.to_thread(WORK[what])

@@ -16,7 +16,8 @@ from tests.stack import SSH_CONFIG, Stack, eventually
 
 # Lynis' hardening index, at least, in a container and with no option on. With those of checklist.yml it is more,
 # and more yet on a kernel of its own: molecule/metal.
-INDEX = 70
+# One below what was measured (docs/hardening.md): a point of some 290 comes and goes with the day's packages.
+INDEX = 69
 EXPOSURE = 1.5  # what systemd-analyze says of an application's unit, at most
 PROMISED = {22, 80, 443}
 

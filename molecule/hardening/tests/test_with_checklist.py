@@ -14,7 +14,8 @@ from tests.stack import ROOT, SSH_CONFIG, Stack, changes, eventually, play
 PLAYBOOK = "molecule/hardening/host.yml"
 GIVEN = ("-e", f"@{ROOT / 'molecule/hardening/vars/checklist.yml'}")
 # Lynis' index, at least: a container leaves out the audit log, modules, most settings of the kernel and the clock.
-INDEX = 78
+# As in test_judges.py, one below what was measured.
+INDEX = 77
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -19,7 +19,7 @@ from tests.hardening import attack, index, inside, judged, left, noted, read, ve
 from tests.stack import ROOT, Stack, eventually, play, said
 
 UNPROMISED = 19599  # leads to port 5999 of the machine
-INDEX = 83  # what Lynis is to say of it, at least; docs/hardening.md says what it has to be better
+INDEX = 82  # what Lynis is to say of it, at least: one below what was measured, as docs/hardening.md has it
 AFTER = ", with the options of checklist.yml"
 PATIENCE = 60.0  # seconds that the machine may take for what others do in one
 
